@@ -1,0 +1,1 @@
+"""One file per verb; each imports what it needs when it is called."""

@@ -1,0 +1,1 @@
+"""Carries out a plan: one run, serially, or in local processes."""

@@ -1,0 +1,58 @@
+"""One tree of exceptions. A `TunescopeError` is the user's to mend: the CLI prints it and exits with 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TunescopeError(Exception):
+    """What went wrong, where, the value, what was expected and the fix, in one message."""
+
+
+class StudyError(TunescopeError):
+    """A study file or a setting that cannot be carried out."""
+
+
+class ModelError(TunescopeError):
+    """A model that cannot be found, read or mapped."""
+
+
+class DataError(TunescopeError):
+    """Data that cannot be found, read, labelled or split."""
+
+
+class MethodError(TunescopeError):
+    """A way of tuning that does not fit the model it was asked for."""
+
+
+class StoreError(TunescopeError):
+    """A results store that cannot be read or written."""
+
+
+class TableError(TunescopeError):
+    """A question that the table cannot answer."""
+
+
+class Diverged(TunescopeError):
+    """The loss of a run stopped being finite.
+
+    Args:
+        step: the optimiser step, counted from 1, whose loss was not finite.
+    """
+
+    def __init__(self, step: int):
+        self.step = step
+        super().__init__(f"diverged at step {step}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A did-you-mean clause for an unknown name, followed by the known ones.
+
+    >>> nearest("rnak", ["rank", "alpha"])
+    "did you mean 'rank'? Known: alpha, rank"
+    >>> nearest("zebra", ["rank", "alpha"])
+    'known: alpha, rank'
+    """
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    listing = ", ".join(known) or "none"
+    return f"did you mean {close[0]!r}? Known: {listing}" if close else f"known: {listing}"

@@ -1,0 +1,1 @@
+"""Loading, the `ModelMap` with one file per family, the attention seam, heads, position embeddings."""

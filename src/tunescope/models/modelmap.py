@@ -1,0 +1,142 @@
+"""The one map: where each role of a transformer encoder is, whatever its family calls it.
+
+Methods and probes speak of roles — `vision.blocks[3].attention.q` — and never of module names. The map
+holds dotted paths, not modules: peft replaces modules in place, and a path finds what stands there now.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from tunescope.errors import MethodError, nearest
+
+Pooling = Literal["cls", "eos", "probe", "mean"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Dotted paths, from the model, of one transformer block and of the parts it is made of."""
+
+    path: str
+    attention: str  # the module that calls the attention function; the seam knows it by identity
+    q: str
+    k: str
+    v: str
+    o: str
+    fc1: str
+    fc2: str
+    norm1: str
+    norm2: str
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One encoder: a stack of blocks with the same attention geometry.
+
+    Args:
+        name: `vision` or `text`.
+        path: dotted path of the tower's module (`""` where the model is the tower).
+        blocks: from the input up.
+        heads: attention heads per block.
+        head_dim: size of one head.
+        prefix_tokens: tokens before the patches: [CLS] and registers. Zero for text.
+        pooling: which row the tower is read by: `cls` (token 0), `eos` (one token per text), `probe`
+            (an attention pooling head, as in SigLIP), `mean`.
+        grid: patches down and across at the model's own resolution; None for text.
+        patch_size: pixels.
+        image_size: pixels.
+        positions: path of the position embedding (a parameter or an `nn.Embedding`).
+        pooler: path of the attention-pooling module, where `pooling` is `probe`.
+        final: paths after the last block that belong to the tower (final norm, projection).
+        embeddings: path of the module before the first block.
+    """
+
+    name: str
+    path: str
+    blocks: tuple[Block, ...]
+    heads: int
+    head_dim: int
+    prefix_tokens: int
+    pooling: Pooling
+    embeddings: str
+    final: tuple[str, ...] = ()
+    grid: tuple[int, int] | None = None
+    patch_size: int | None = None
+    image_size: int | None = None
+    positions: str | None = None
+    pooler: str | None = None
+
+
+# Roles below `blocks[i]`, as users write them, and the field of `Block` behind each.
+ROLES = {
+    "attention.q": "q",
+    "attention.k": "k",
+    "attention.v": "v",
+    "attention.o": "o",
+    "mlp.fc1": "fc1",
+    "mlp.fc2": "fc2",
+    "norm1": "norm1",
+    "norm2": "norm2",
+}
+SHORT_ROLES = {"q": "attention.q", "k": "attention.k", "v": "attention.v", "o": "attention.o", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelMap:
+    """The towers of one model, by name."""
+
+    family: str
+    towers: dict[str, Tower]
+
+    def tower(self, name: str) -> Tower:
+        """The tower of that name.
+
+        Raises:
+            MethodError: this model has no such tower.
+        """
+        if name not in self.towers:
+            raise MethodError(f"{self.family} has no {name!r} tower; {nearest(name, self.towers)}")
+        return self.towers[name]
+
+    def roles(self) -> Iterator[tuple[str, str]]:
+        """Every role that names one module, as `(role, dotted path)`."""
+        for tower in self.towers.values():
+            for i, block in enumerate(tower.blocks):
+                for role, field in ROLES.items():
+                    yield f"{tower.name}.blocks[{i}].{role}", getattr(block, field)
+
+    def paths(self, pattern: str, tower: str = "vision") -> list[str]:
+        """The dotted paths that a role pattern names.
+
+        Args:
+            pattern: a full role, `vision.blocks[3].attention.q`; a range of blocks,
+                `vision.blocks[0-3].attention.q`, `vision.blocks[4-].mlp.fc1`; or a role of every block of
+                `tower`: `attention.q`, or `q` for short.
+            tower: used when the pattern names none.
+
+        Raises:
+            MethodError: the pattern names nothing; the nearest role is named.
+        """
+        role = SHORT_ROLES.get(pattern, pattern)
+        parsed = re.fullmatch(
+            r"(?:(\w+)\.)?(?:blocks\[(\d+)?(-)?(\d+)?\]\.)?((?:attention|mlp)\.\w+|norm[12])", role
+        )
+        if parsed is None or parsed[5] not in ROLES:
+            known = [*SHORT_ROLES, *ROLES]
+            raise MethodError(
+                f"unknown role {pattern!r}; {nearest(role.rsplit(']', 1)[-1].lstrip('.'), known)}"
+            )
+        blocks = self.tower(parsed[1] or tower).blocks
+        first = int(parsed[2] or 0)
+        last = int(parsed[4]) if parsed[4] else (first if parsed[2] and not parsed[3] else len(blocks) - 1)
+        if first >= len(blocks) or last >= len(blocks) or first > last:
+            raise MethodError(f"role {pattern!r}: the tower has blocks 0 to {len(blocks) - 1}")
+        return [getattr(block, ROLES[parsed[5]]) for block in blocks[first : last + 1]]
+
+
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module that stands at a dotted path now (`""` is the model itself)."""
+    return model.get_submodule(path)

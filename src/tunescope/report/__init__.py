@@ -1,0 +1,1 @@
+"""Charts and the page. Reads the table alone. No torch."""

@@ -1,0 +1,84 @@
+"""What a number in the table means: every metric declares itself once, where it is measured."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from tunescope.study.component import component_class, names
+
+Derived = Literal["base", "base_only", "change", "change_relative", "retention"]
+
+_DERIVED_DEFINITION: dict[str, str] = {
+    "base": "the same quantity of the model before tuning",
+    "base_only": "the same quantity of the tuned model with its adapter taken off",
+    "change": "tuned − base",
+    "change_relative": "(tuned − base) / |base|",
+    "retention": "tuned / base",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The declaration of one measured quantity.
+
+    Args:
+        name: `<probe>.<quantity>`, as it stands in the table.
+        dims: which of the table's dimensions tell its rows apart, such as `("tower", "layer", "head")`.
+        unit: `nats`, `px`, `1` (a plain number), `%` is never used: shares are 0…1.
+        range: smallest and largest possible value; None = unbounded.
+        better: `higher`, `lower`, or None where neither is good in itself.
+        definition: one line, with the formula.
+        source: paper and section, or the house.
+        derived: the comparisons with the base model that are written beside it as `<name>.<derived>`.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    unit: str
+    range: tuple[float | None, float | None]
+    better: Literal["higher", "lower"] | None
+    definition: str
+    source: str
+    derived: tuple[Derived, ...] = ("base", "change", "change_relative")
+
+    def derive(self, derived: Derived) -> "Metric":
+        """The declaration of `<name>.<derived>`."""
+        relative = derived in ("change_relative", "retention")
+        spread = None if self.range[0] is None or self.range[1] is None else self.range[1] - self.range[0]
+        ranges: dict[str, tuple[float | None, float | None]] = {
+            "base": self.range,
+            "base_only": self.range,
+            "change": (None if spread is None else -spread, spread),
+            "change_relative": (None, None),
+            "retention": (0.0, None),
+        }
+        return Metric(
+            name=f"{self.name}.{derived}",
+            dims=self.dims,
+            unit="1" if relative else self.unit,
+            range=ranges[derived],
+            better=self.better,
+            definition=f"{_DERIVED_DEFINITION[derived]}: {self.definition}",
+            source=self.source,
+            derived=(),
+        )
+
+
+TRAINING = (
+    Metric("training.loss", ("step",), "nats", (None, None), "lower", "mean loss of the step's batch, penalties included", "tunescope", ()),
+    Metric("training.lr", ("step",), "1", (0.0, None), None, "learning rate of the step", "tunescope", ()),
+    Metric("training.val_acc1", ("step",), "1", (0.0, 1.0), "higher", "validation accuracy under the trained head", "tunescope", ()),
+    Metric("training.seconds", (), "s", (0.0, None), "lower", "wall-clock seconds of tuning (not part of a run's identity)", "tunescope", ()),
+    Metric("training.trainable", (), "1", (0.0, None), None, "number of trained parameters, head included", "tunescope", ()),
+    Metric("training.total", (), "1", (0.0, None), None, "number of parameters of model and head", "tunescope", ()),
+)  # fmt: skip
+
+
+@cache
+def declared() -> dict[str, Metric]:
+    """Every metric that tunescope's probes and training loop declare, derived ones included, by name."""
+    metrics = list(TRAINING)
+    for name in names("probe"):
+        for metric in getattr(component_class("probe", name), "metrics", ()):
+            metrics += [metric, *(metric.derive(derived) for derived in metric.derived)]
+    return {metric.name: metric for metric in metrics}

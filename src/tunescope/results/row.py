@@ -1,0 +1,54 @@
+"""The row of the one table."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+ROWS = pa.schema(
+    [
+        ("run", pa.string()),  # identity of the run
+        ("probe", pa.string()),  # attention, transfer, training, …
+        ("metric", pa.string()),  # attention.entropy, attention.entropy.change, …
+        ("tower", pa.string()),  # vision, text
+        ("layer", pa.int32()),  # from 0
+        ("head", pa.int32()),  # from 0
+        ("component", pa.string()),  # which part: the head read under (trained, text), q/k/v/o, …
+        ("split", pa.string()),  # val, test, shift:<data>, zero_shot:<data>, probe
+        ("step", pa.int64()),  # optimiser step, from 1; null = after training
+        ("value", pa.float64()),
+        ("std", pa.float64()),  # over examples, where the value is a mean of them
+        ("n", pa.int64()),  # number of those examples
+    ]
+)
+
+
+class Row(NamedTuple):
+    """One measurement. The run's identity is added when the run is published."""
+
+    metric: str
+    value: float
+    tower: str | None = None
+    layer: int | None = None
+    head: int | None = None
+    component: str | None = None
+    split: str | None = None
+    step: int | None = None
+    std: float | None = None
+    n: int | None = None
+
+    @property
+    def key(self) -> tuple:
+        """Everything that tells this row from others of its run but the metric."""
+        return (self.tower, self.layer, self.head, self.component, self.split, self.step)
+
+
+def rows_table(run: str, rows: list[Row]) -> pa.Table:
+    """The rows of one run as an Arrow table of schema `ROWS`.
+
+    >>> rows_table("ab12", [Row("attention.entropy", 3.2, layer=0)]).to_pylist()[0]["probe"]
+    'attention'
+    """
+    columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
+    columns["run"] = [run] * len(rows)
+    columns["probe"] = [row.metric.split(".", 1)[0] for row in rows]
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in ROWS}, schema=ROWS)

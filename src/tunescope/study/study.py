@@ -1,0 +1,184 @@
+"""A study file: a base, named groups of runs, and the questions they are to answer."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_origin
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from tunescope.errors import StudyError, nearest
+from tunescope.study.component import Probe, component_class
+from tunescope.study.question import Question
+from tunescope.study.run import RunSpec, Task, Train, Transfer
+from tunescope.study.spec import Spec
+
+RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "seeds")
+
+
+class Member(Spec):
+    """One run of a study: the group it belongs to, what varies within the group, and its spec."""
+
+    group: str
+    factors: dict[str, float | int | str]  # lr, seed, and whatever else the group's file lists
+    spec: RunSpec
+
+    @property
+    def name(self) -> str:
+        """Unique within the study, for people: `lora lr=0.001 seed=0`."""
+        return " ".join([self.group, *(f"{key}={_short(value)}" for key, value in self.factors.items())])
+
+
+class Study(Spec):
+    """What a study file says, validated; `members()` are its runs."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    about: str = ""
+    model: str
+    task: Task
+    transfer: Transfer = Transfer()
+    train: Train = Train()
+    runs: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    probes: tuple[Probe, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+    @field_validator("runs")
+    @classmethod
+    def _known_keys(cls, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for group, settings in runs.items():
+            for key in settings:
+                if key not in RUN_KEYS:
+                    raise ValueError(f"{group}: unknown key {key!r}; {nearest(key, RUN_KEYS)}")
+        return runs
+
+    @model_validator(mode="after")
+    def _questions_name_groups(self):
+        for question in self.questions:
+            for group in (*(question.compare or ()), *question.among):
+                if group not in self.runs:
+                    raise ValueError(
+                        f"question {question.ask!r}: unknown group {group!r}; {nearest(group, self.runs)}"
+                    )
+        return self
+
+    def members(self) -> list[Member]:
+        """Every run of the study, in the order of the file: groups × listed values × seeds.
+
+        Raises:
+            StudyError: a run that is not valid, named by its group.
+        """
+        found = [member for group in self.runs for member in self._group(group)]
+        seen: dict[str, str] = {}
+        for member in found:
+            if seen.setdefault(member.name, member.group) != member.group:
+                raise StudyError(f"two runs are both called {member.name!r}; rename one of their groups")
+        return found
+
+    def _group(self, group: str) -> Iterator[Member]:
+        settings = dict(self.runs[group])
+        seeds = settings.pop("seeds", self.seeds)
+        train = self.train.model_dump() | settings.pop("train", {})
+        shared = {"model": self.model, "task": self.task, "transfer": self.transfer, "probes": self.probes}
+        listed = dict(_lists(settings))
+        for values in itertools.product(*listed.values()):
+            choice = dict(zip(listed, values, strict=True))
+            run = _with(settings, choice)
+            for seed in [seeds] if isinstance(seeds, int) else seeds:
+                spec = RunSpec.parse(shared | run | {"train": train, "seed": seed}, f"runs.{group}")
+                factors = (
+                    {"lr": spec.lr} | {_label(path): value for path, value in choice.items()} | {"seed": seed}
+                )
+                yield Member(group=group, factors=factors, spec=spec)
+
+
+def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
+    """Where a group's settings give a list for a setting that is one value: the axes of its grid."""
+    if isinstance(settings.get("lr"), list):
+        yield ("lr",), settings["lr"]
+    places: list[tuple[str, tuple[str | int, ...], Any]] = [
+        ("adapt", ("adapt",), settings.get("adapt")),
+        ("objective", ("objective",), settings.get("objective")),
+    ]
+    penalties = settings.get("penalties")
+    if isinstance(penalties, list):
+        places += [("penalty", ("penalties", i), penalty) for i, penalty in enumerate(penalties)]
+    for table, path, value in places:
+        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+            continue
+        fields = component_class(table, value["kind"]).model_fields
+        for key, entry in value.items():
+            if isinstance(entry, list) and key in fields and get_origin(fields[key].annotation) is not tuple:
+                yield (*path, key), entry
+
+
+def _with(settings: Mapping[str, Any], choice: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:
+    """A deep copy of the settings with one value chosen on each axis."""
+
+    def pick(value: Any, path: tuple[str | int, ...]) -> Any:
+        if path in choice:
+            return choice[path]
+        if isinstance(value, dict):
+            return {key: pick(entry, (*path, key)) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [pick(entry, (*path, i)) for i, entry in enumerate(value)]
+        return value
+
+    return pick(dict(settings), ())
+
+
+def _label(path: tuple[str | int, ...]) -> str:
+    return str(path[-1])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-5` is a number and a key may stand once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # pyright: ignore[reportUnknownMemberType]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file, its runs included.
+
+    Raises:
+        StudyError: the file is missing, is not YAML, or says something that cannot be carried out.
+    """
+    path = Path(path)
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a study file"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise StudyError(
+            f"{path}: expected keys such as 'study', 'model', 'task', 'runs'; got {type(value).__name__}"
+        )
+    study = Study.parse(value, str(path))
+    try:
+        study.members()
+    except (StudyError, ValidationError) as error:
+        raise StudyError(f"{path}: {error}") from None
+    return study
