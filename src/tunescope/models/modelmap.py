@@ -11,14 +11,18 @@ from typing import Literal
 
 from torch import nn
 
-from tunescope.errors import MethodError, nearest
+from tunescope.errors import MethodError, ModelError, nearest
 
-Pooling = Literal["cls", "eos", "probe", "mean"]
+Pooling = Literal["cls", "eos", "last", "probe", "mean"]
+Output = Literal["image_embeds", "pooler_output", "cls"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Dotted paths, from the model, of one transformer block and of the parts it is made of."""
+    """Dotted paths, from the model, of one transformer block and of the parts it is made of.
+
+    A gated MLP computes fc2(act(gate(x)) · fc1(x)); a plain one, fc2(act(fc1(x))), has no gate.
+    """
 
     path: str
     attention: str  # the module that calls the attention function; the seam knows it by identity
@@ -30,6 +34,7 @@ class Block:
     fc2: str
     norm1: str
     norm2: str
+    gate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,20 @@ class Tower:
         heads: attention heads per block.
         head_dim: size of one head.
         prefix_tokens: tokens before the patches: [CLS] and registers. Zero for text.
-        pooling: which row the tower is read by: `cls` (token 0), `eos` (one token per text), `probe`
-            (an attention pooling head, as in SigLIP), `mean`.
-        grid: patches down and across at the model's own resolution; None for text.
+        pooling: which row the tower is read by: `cls` (token 0), `eos` (one token per text), `last` (the
+            last token, padding or not: SigLIP's text), `probe` (an attention pooling head, as in SigLIP's
+            vision), `mean`.
+        grid: patches down and across at `image_size`; None for text.
         patch_size: pixels.
-        image_size: pixels.
+        image_size: pixels of the images that the model's preprocessing gives.
         positions: path of the position embedding (a parameter or an `nn.Embedding`).
         pooler: path of the attention-pooling module, where `pooling` is `probe`.
         final: paths after the last block that belong to the tower (final norm, projection).
         embeddings: path of the module before the first block.
+        feature_dim: size of what the tower is read as.
+        output: where a model without text keeps its features: a field of its output, or `cls`, token 0 of
+            the last hidden state.
+        interpolates: whether it fits its positions to images of any size in its own forward pass (DINOv2).
     """
 
     name: str
@@ -68,6 +78,9 @@ class Tower:
     image_size: int | None = None
     positions: str | None = None
     pooler: str | None = None
+    feature_dim: int = 0
+    output: Output = "cls"
+    interpolates: bool = False
 
 
 # Roles below `blocks[i]`, as users write them, and the field of `Block` behind each.
@@ -78,10 +91,11 @@ ROLES = {
     "attention.o": "o",
     "mlp.fc1": "fc1",
     "mlp.fc2": "fc2",
+    "mlp.gate": "gate",
     "norm1": "norm1",
     "norm2": "norm2",
 }
-SHORT_ROLES = {"q": "attention.q", "k": "attention.k", "v": "attention.v", "o": "attention.o", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}  # fmt: skip
+SHORT_ROLES = {role.split(".")[1]: role for role in ROLES if "." in role}
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,8 @@ class ModelMap:
         for tower in self.towers.values():
             for i, block in enumerate(tower.blocks):
                 for role, field in ROLES.items():
-                    yield f"{tower.name}.blocks[{i}].{role}", getattr(block, field)
+                    if (path := getattr(block, field)) is not None:
+                        yield f"{tower.name}.blocks[{i}].{role}", path
 
     def paths(self, pattern: str, tower: str = "vision") -> list[str]:
         """The dotted paths that a role pattern names.
@@ -134,9 +149,28 @@ class ModelMap:
         last = int(parsed[4]) if parsed[4] else (first if parsed[2] and not parsed[3] else len(blocks) - 1)
         if first >= len(blocks) or last >= len(blocks) or first > last:
             raise MethodError(f"role {pattern!r}: the tower has blocks 0 to {len(blocks) - 1}")
-        return [getattr(block, ROLES[parsed[5]]) for block in blocks[first : last + 1]]
+        field = ROLES[parsed[5]]
+        paths = [getattr(block, field) for block in blocks[first : last + 1]]
+        if None in paths:
+            raise MethodError(f"role {pattern!r}: the MLPs of {self.family} have no {field}; use fc1 and fc2")
+        return paths
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:
     """The module that stands at a dotted path now (`""` is the model itself)."""
     return model.get_submodule(path)
+
+
+def grid(config) -> tuple[int, int]:
+    """Patches down and across, from a vision config's `image_size` and `patch_size` in pixels.
+
+    Raises:
+        ModelError: images or patches that are not square.
+    """
+    for size in (config.image_size, config.patch_size):
+        if not isinstance(size, int):
+            raise ModelError(
+                f"image_size or patch_size is {size}: only square images and patches are supported"
+            )
+    side = config.image_size // config.patch_size
+    return side, side

@@ -1,0 +1,162 @@
+"""Loading a model: bundled, from a folder, or from the hub; one code path for all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from tunescope.errors import ModelError, nearest
+from tunescope.models import preprocess, seam, source
+from tunescope.models.encoder import Encoder
+from tunescope.models.families import FAMILIES
+from tunescope.models.modelmap import ModelMap
+
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+
+
+def load(name: str | Path) -> Encoder:
+    """A pretrained encoder in float32 and evaluation mode, the attention seam installed on every tower.
+
+    Weights come from safetensors alone, and no code from a model's folder is ever run.
+
+    Args:
+        name: a bundled model (`emoji-clip`), a folder with a config.json, or a hub id
+            (`openai/clip-vit-base-patch32`). A cached hub model stays at its cached commit.
+
+    Raises:
+        ModelError: not found, not readable, weights missing, or a family that is not known here.
+    """
+    folder = source.local(name) or source.snapshot(str(name))
+    config = _config(folder)
+    model = _model(folder, config)
+    module, _, function = FAMILIES[config["model_type"]].partition(":")
+    modelmap = getattr(import_module(module), function)(model)
+    seam.install(model, modelmap)
+    tokenizer = _tokenizer(folder, model) if "text" in modelmap.towers else None
+    images = preprocess.read(folder)
+    return Encoder(str(name), model, _fitted(modelmap, images, folder), images, tokenizer)
+
+
+def _fitted(modelmap: ModelMap, images: preprocess.Preprocess, folder: Path) -> ModelMap:
+    """The map with the grid of the images that really come: DINOv2 is trained at 518 pixels, used at 224."""
+    tower = modelmap.tower("vision")
+    if images.size == tower.image_size:
+        return modelmap
+    if not tower.interpolates or tower.patch_size is None:
+        raise ModelError(
+            f"{folder}: the preprocessing gives {images.size}-pixel images, config.json says "
+            f"{tower.image_size}; "
+            "make them agree (tunescope.models.positions.resize fits a model to another size)"
+        )
+    side = images.size // tower.patch_size
+    fitted = replace(tower, grid=(side, side), image_size=images.size)
+    return replace(modelmap, towers=modelmap.towers | {"vision": fitted})
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        adapter = (folder / "adapter_config.json").is_file()
+        hint = (
+            "this is a PEFT adapter: merge it into its base model" if adapter else "is this a model's folder?"
+        )
+        raise ModelError(f"{folder}: no config.json; {hint}")
+    config = source.settings(path)
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ModelError(f"{path}: model_type {kind!r} is not supported; {nearest(str(kind), FAMILIES)}")
+    return config
+
+
+def _model(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
+    if not list(folder.glob("model*.safetensors")):
+        others = [path.name for path in sorted(folder.glob("*.bin"))]
+        found = (
+            f"found {', '.join(others)}, which is a pickle and is never read; convert it"
+            if others
+            else "none found"
+        )
+        raise ModelError(f"{folder}: expected weights in model.safetensors; {found}")
+    cls: Any = AutoModel
+    options: dict[str, Any] = {}
+    if "CLIPVisionModelWithProjection" in (config.get("architectures") or ()):
+        cls = CLIPVisionModelWithProjection
+    elif config["model_type"] == "vit":
+        options["add_pooling_layer"] = False  # features are read before it, and many checkpoints lack it
+    try:
+        with _quiet():
+            model, found = cls.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{folder}: the weights cannot be read ({message}); fetch or save them again"
+        ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing)} weights that {type(model).__name__} needs are not in the file "
+            f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}) and would be random; "
+            "save the whole model, or merge the adapter first"
+        )
+    return model.eval()
+
+
+def _tokenizer(folder: Path, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    """The text tower's tokenizer. Transformers would make an empty one up where the files are missing."""
+    fix = "copy the tokenizer's files from the model that this one was tuned from"
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise ModelError(f"{folder}: no tokenizer ({', '.join(VOCABULARIES)}) for the text tower; {fix}")
+    try:
+        with _quiet():
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            except ImportError:
+                if not (folder / "tokenizer.json").is_file():
+                    raise
+                # SigLIP's own class wants sentencepiece; tokenizer.json says the same without it
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{folder}: the tokenizer cannot be read ({message}); {fix}") from error
+    rows = len(model.get_parameter("text_model.embeddings.token_embedding.weight"))
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model knows {rows}; {fix}"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers' progress bars and reports aside: what matters in them becomes a ModelError."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
