@@ -11,7 +11,7 @@ from tunescope.study.component import Component
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
-    from tunescope.data.imageset import Examples
+    from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
 
 

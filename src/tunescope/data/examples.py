@@ -1,0 +1,75 @@
+"""Images as the model will see them, in memory: decoded, resized, cropped; not yet normalised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image
+
+from tunescope.data.imageset import ImageSet
+from tunescope.errors import DataError
+
+
+class Preprocess(Protocol):
+    """What is needed of a model's preprocessing here."""
+
+    @property
+    def size(self) -> int: ...
+
+    def array(self, image: Image.Image) -> UInt8[np.ndarray, "s s 3"]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """One split of a run, ready to be normalised and fed.
+
+    Args:
+        images: uint8 [n, S, S, 3], RGB.
+        labels: int64 [n], indices into `class_names`.
+        ids: the concept of each image.
+        class_names: every candidate, also those without an example here.
+        templates: prompts with one `{}` for a class name.
+        split: `train`, `val`, `probe`, `test`, `shift:<data>` or `zero_shot:<data>`.
+        skipped: images of the whole set that could not be decoded and were left out.
+    """
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    labels: Int64[np.ndarray, " n"]
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    split: str
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def materialise(
+    images: ImageSet,
+    indices: Sequence[int] | Int64[np.ndarray, " n"],
+    preprocess: Preprocess,
+    split: str,
+) -> Examples:
+    """Decode and resize the images at `indices`, in that order.
+
+    Raises:
+        DataError: an image cannot be decoded (it is named), or there is none.
+    """
+    chosen = images.select(indices)
+    if not len(chosen):
+        raise DataError(f"data {images.name!r}: no image for the split {split!r}")
+    arrays = np.empty((len(chosen), preprocess.size, preprocess.size, 3), dtype=np.uint8)
+    for index in range(len(chosen)):
+        arrays[index] = preprocess.array(chosen.image(index))
+    return Examples(
+        images=arrays,
+        labels=chosen.labels,
+        ids=chosen.ids,
+        class_names=chosen.class_names,
+        templates=chosen.templates,
+        split=split,
+        skipped=chosen.skipped,
+    )

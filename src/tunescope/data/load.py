@@ -1,0 +1,83 @@
+"""References to data → images, through one lazy static table of sources."""
+
+import re
+from importlib import import_module
+from typing import Literal, NamedTuple
+
+from tunescope.data.imageset import ImageSet
+from tunescope.errors import DataError, nearest
+
+
+class Source(NamedTuple):
+    """Where references of one kind are loaded: a module with `load(ref, label)` and `fingerprint(ref)`."""
+
+    module: str
+    form: str
+    summary: str
+
+
+SOURCES = {
+    "emoji": Source(
+        "tunescope.data.emoji",
+        "emoji/STYLE[:LABEL]",
+        "emoji in six styles, embedded; label: group, subgroup or name",
+    ),
+    "folder": Source("tunescope.data.folder", "folder:PATH", "one subfolder of images per class"),
+    "hf": Source(
+        "tunescope.data.hub",
+        "hf:ID_OR_PATH[#SPLIT][:LABEL]",
+        "a Hugging Face dataset: hub id, save_to_disk, Parquet",
+    ),
+    "eurosat": Source(
+        "tunescope.data.hub", "eurosat", "EuroSAT: satellite images of 10 kinds of land (Helber et al. 2019)"
+    ),
+    "oxford_pets": Source(
+        "tunescope.data.hub",
+        "oxford_pets",
+        "Oxford-IIIT Pets: 37 breeds of cats and dogs (Parkhi et al. 2012)",
+    ),
+    "cifar10": Source(
+        "tunescope.data.hub", "cifar10", "CIFAR-10: 10 kinds of things at 32 px (Krizhevsky 2009)"
+    ),
+    "cifar100": Source(
+        "tunescope.data.hub", "cifar100", "CIFAR-100: 100 kinds of things at 32 px (Krizhevsky 2009)"
+    ),
+}
+
+
+def _source(ref: str):
+    name = re.split(r"[:/]", ref, maxsplit=1)[0]
+    source = SOURCES.get(name)
+    if source is None or ("[" not in source.form and source.form == name and ref != name):
+        forms = "; ".join(entry.form for entry in SOURCES.values())
+        raise DataError(f"unknown data {ref!r}; {nearest(name, SOURCES)}. Forms: {forms}")
+    return import_module(source.module)
+
+
+def load(ref: str, label: str | None = None, *, on_error: Literal["raise", "skip"] = "raise") -> ImageSet:
+    """The images that a reference names.
+
+    Args:
+        ref: see `SOURCES` for the forms.
+        label: which of the source's labels to use where `ref` names none; sources with one label ignore it.
+        on_error: `raise` meets a broken image when it is asked for; `skip` decodes every image now and
+            names those left out in `ImageSet.skipped`.
+
+    Raises:
+        DataError: unknown reference (the nearest known one is named), or data that cannot be read.
+
+    >>> load("emojy/noto")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tunescope.errors.DataError: unknown data 'emojy/noto'; did you mean 'emoji'? Known: ...
+    """
+    images = _source(ref).load(ref, label)
+    return images.without_broken() if on_error == "skip" else images
+
+
+def fingerprint(ref: str) -> str:
+    """64 hexadecimal digits of what a reference holds, without decoding an image or importing torch.
+
+    Raises:
+        DataError: as `load`.
+    """
+    return _source(ref).fingerprint(ref)

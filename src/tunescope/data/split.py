@@ -1,0 +1,102 @@
+"""Train, val, probe and test by the hash of the concept: no seed, and no concept on two sides."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int64
+
+from tunescope.data.imageset import ImageSet
+from tunescope.errors import DataError
+from tunescope.study.run import Split
+
+SIDES = ("train", "val", "probe", "test")
+
+
+def _concepts(images: ImageSet, label: int) -> list[str]:
+    """The groups of one class, in the order of their hashes."""
+    members = {images.groups[i] for i in np.flatnonzero(images.labels == label)}
+    return sorted(members, key=lambda group: hashlib.sha256(group.encode()).digest())
+
+
+def _counts(n: int, shares: Split) -> dict[str, int]:
+    """How many of `n` ≥ 4 concepts each side gets: at least one, and in all else nearest to its share.
+
+    >>> _counts(10, Split()), _counts(4, Split())
+    ({'train': 6, 'val': 1, 'probe': 1, 'test': 2}, {'train': 1, 'val': 1, 'probe': 1, 'test': 1})
+    """
+    wanted = {side: getattr(shares, side) * n for side in SIDES}
+    counts = {side: max(1, int(wanted[side] + 1e-9)) for side in SIDES}
+    while sum(counts.values()) < n:
+        counts[max(SIDES, key=lambda side: wanted[side] - counts[side])] += 1
+    while sum(counts.values()) > n:
+        counts[max(SIDES, key=lambda side: (counts[side] > 1, counts[side] - wanted[side]))] -= 1
+    return counts
+
+
+def large_classes(images: ImageSet, min_per_class: int) -> ImageSet:
+    """The set without the classes that are too small to be split, where its source allows that.
+
+    Emoji's subgroups hold from 1 to 82: small ones are left out (`small_classes="drop"`). Elsewhere a small
+    class is an error, because it was put there by somebody who counts on it.
+
+    Args:
+        min_per_class: concepts a class needs; images of one class and group count as one.
+
+    Raises:
+        DataError: a class is empty or too small, or fewer than two classes are left; names and numbers.
+    """
+    sizes = [len(_concepts(images, label)) for label in range(len(images.class_names))]
+    unit = "image" if images.groups == images.ids else "concept"
+    large = [name for name, size in zip(images.class_names, sizes, strict=True) if size >= min_per_class]
+    if len(large) < len(sizes):
+        if images.small_classes == "raise":
+            name, size = next(
+                entry for entry in zip(images.class_names, sizes, strict=True) if entry[0] not in large
+            )
+            found = f"{size} {unit}{'s' * (size != 1)}"
+            broken = f" ({len(images.skipped)} broken images were skipped)" if images.skipped else ""
+            raise DataError(
+                f"data {images.name!r}: class {name!r} has {found}{broken}, too few for a "
+                f"split; at least {min_per_class} are needed; add images or remove the class"
+            )
+        images = images.restrict(large)
+    if len(large) < 2:
+        found = f"only the class {large[0]!r} has" if large else "no class has"
+        raise DataError(
+            f"data {images.name!r}: {found} {min_per_class} or more {unit}s; at least two such classes are "
+            "needed; choose another label or a smaller min_per_class"
+        )
+    return images
+
+
+def split(images: ImageSet, shares: Split, min_per_class: int = 4) -> dict[str, Int64[np.ndarray, " n"]]:
+    """Disjoint indices of train, val, probe and test, each with every class.
+
+    Within a class, concepts are ranked by sha256 of their group (their id, where the source knows no groups),
+    and ranks are dealt to the sides by their shares. So there is no seed, the same concepts in the same
+    classes fall on the same sides in every style and every run, and near-duplicates never face each other
+    across a split.
+
+    Args:
+        images: after `large_classes`, where small classes are to be left out.
+        shares: of each side; every side gets at least one concept of every class.
+        min_per_class: concepts a class needs.
+
+    Returns:
+        For each side ascending indices into `images`.
+
+    Raises:
+        DataError: a class is too small for the split.
+    """
+    large_classes(replace(images, small_classes="raise"), min_per_class)
+    side_of: dict[tuple[int, str], str] = {}
+    for label in range(len(images.class_names)):
+        concepts = _concepts(images, label)
+        counts = _counts(len(concepts), shares)
+        sides = [side for side in SIDES for _ in range(counts[side])]
+        side_of |= {(label, concept): side for concept, side in zip(concepts, sides, strict=True)}
+    sides = [
+        side_of[label, group] for label, group in zip(images.labels.tolist(), images.groups, strict=True)
+    ]
+    return {side: np.array([i for i, at in enumerate(sides) if at == side], dtype=np.int64) for side in SIDES}

@@ -1,0 +1,74 @@
+"""Everything a run reads: the four splits of its task, the task under shifts, and other tasks zero-shot."""
+
+from tunescope.data.examples import Examples, Preprocess, materialise
+from tunescope.data.imageset import ImageSet
+from tunescope.data.load import load
+from tunescope.data.split import large_classes, split
+from tunescope.errors import DataError
+from tunescope.study.run import RunSpec
+
+
+def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
+    """The images of each split of a run, not yet decoded.
+
+    `train`, `val`, `probe`, `test`: the task's own, by the hash of the concept.
+    `shift:<ref>`: the same classes in the same order in another set; images of other classes are left out.
+    `zero_shot:<ref>`: another task with its own labels; every class name of it is a candidate.
+
+    Both kinds of transfer set hold the images whose id the task did not put in train, val or probe: what is
+    tested was never trained on or chosen by, in any style.
+
+    Raises:
+        DataError: data that cannot be found, labelled or split; a transfer set with nothing left to test.
+    """
+    wanted = spec.task
+    images = load(wanted.data, wanted.label, on_error=wanted.on_error)
+    if wanted.label is not None and images.label != wanted.label:
+        said = f"already says {images.label!r}" if images.label else "has one label only"
+        raise DataError(
+            f"task.label is {wanted.label!r}, but data {wanted.data!r} {said}; remove one of them"
+        )
+    images = large_classes(images, wanted.min_per_class)
+    sides = split(images, wanted.split, wanted.min_per_class)
+    sets = {side: images.select(indices) for side, indices in sides.items()}
+    used = {concept for side in ("train", "val", "probe") for concept in sets[side].ids}
+    for ref in spec.transfer.shifts:
+        shift = load(ref, images.label, on_error=wanted.on_error)
+        if not set(shift.class_names) & set(images.class_names):
+            raise DataError(
+                f"shift {ref!r} has no class of the task {wanted.data!r}: {_some(shift.class_names)} against "
+                f"{_some(images.class_names)}; give data with the same class names"
+            )
+        sets[f"shift:{ref}"] = _unseen(shift.restrict(images.class_names), used)
+    for ref in spec.transfer.zero_shot:
+        sets[f"zero_shot:{ref}"] = _unseen(load(ref, on_error=wanted.on_error), used)
+    return sets
+
+
+def task_examples(spec: RunSpec, preprocess: Preprocess) -> dict[str, Examples]:
+    """The examples of each split of a run in memory, by the names of `task_sets`.
+
+    Args:
+        preprocess: the model's; a uint8 [S, S, 3] array per image.
+
+    Raises:
+        DataError: as `task_sets`, or an image that cannot be decoded.
+    """
+    return {
+        name: materialise(images, range(len(images)), preprocess, name)
+        for name, images in task_sets(spec).items()
+    }
+
+
+def _unseen(images: ImageSet, used: set[str]) -> ImageSet:
+    unseen = images.select([i for i, concept in enumerate(images.ids) if concept not in used])
+    if not len(unseen):
+        raise DataError(
+            f"data {images.name!r}: nothing is left to test, because every image of it has been trained on "
+            "or chosen by; give other data"
+        )
+    return unseen
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

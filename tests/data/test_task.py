@@ -1,0 +1,156 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tunescope.data.task import task_examples, task_sets
+from tunescope.errors import DataError
+from tunescope.study.run import RunSpec
+
+
+class Square:
+    size = 4
+
+    def array(self, image):
+        return np.asarray(image.convert("RGB").resize((4, 4)))
+
+
+def spec(data, label=None, shifts=(), zero_shot=(), **task):
+    return RunSpec.parse(
+        {
+            "model": "none",
+            "task": {"data": data, "label": label, **task},
+            "transfer": {"shifts": shifts, "zero_shot": zero_shot},
+            "adapt": "full",
+            "lr": 1e-3,
+        },
+        "test",
+    )
+
+
+EMOJI = spec(
+    "emoji/openmoji:subgroup",
+    shifts=["emoji/noto", "emoji/twemoji"],
+    zero_shot=["emoji/noto:name", "emoji/noto"],
+    min_per_class=12,
+)
+
+
+def test_emoji_task_has_every_part():
+    sets = task_sets(EMOJI)
+    assert list(sets) == [
+        *("train", "val", "probe", "test"),
+        *("shift:emoji/noto", "shift:emoji/twemoji", "zero_shot:emoji/noto:name", "zero_shot:emoji/noto"),
+    ]
+    names = sets["train"].class_names
+    assert "face smiling" in names
+    assert "hotel" not in names
+    for part in ("val", "probe", "test", "shift:emoji/noto", "shift:emoji/twemoji"):
+        assert sets[part].class_names == names
+        assert set(sets[part].labels.tolist()) == set(range(len(names)))
+
+
+def test_nothing_trained_on_or_chosen_by_is_tested():
+    sets = task_sets(EMOJI)
+    used = {concept for side in ("train", "val", "probe") for concept in sets[side].ids}
+    label_of = dict(zip(sets["test"].ids, sets["test"].labels.tolist(), strict=True))
+    for part, images in sets.items():
+        if part not in ("train", "val", "probe"):
+            assert not used & set(images.ids)
+    for style in ("noto", "twemoji"):
+        shift = sets[f"shift:emoji/{style}"]
+        assert set(shift.ids) == set(label_of)
+        assert all(label_of[i] == label for i, label in zip(shift.ids, shift.labels.tolist(), strict=True))
+
+
+def test_zero_shot_keeps_every_candidate():
+    names = task_sets(EMOJI)["zero_shot:emoji/noto:name"]
+    assert len(names.class_names) == 1562
+    assert set(names.ids) > set(task_sets(EMOJI)["test"].ids)  # concepts of classes left out are unseen too
+    assert (
+        names.class_names[names.labels[names.ids.index("1f48a")]] == "pill" if "1f48a" in names.ids else True
+    )
+    assert len(task_sets(EMOJI)["zero_shot:emoji/noto"].class_names) == 8
+
+
+def test_examples_are_what_the_model_will_see():
+    examples = task_examples(EMOJI, Square())
+    sets = task_sets(EMOJI)
+    for part, found in examples.items():
+        assert found.split == part
+        assert found.images.shape == (len(sets[part]), 4, 4, 3)
+        assert found.images.dtype == np.uint8
+        assert found.ids == sets[part].ids
+        assert found.labels.tolist() == sets[part].labels.tolist()
+        last = Square().array(sets[part].image(len(found) - 1))
+        assert np.array_equal(found.images[-1], last)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee", "cat"):
+        (tmp_path / "photo" / name).mkdir(parents=True)
+        for i in range(6):
+            noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "photo" / name / f"{i}.png")
+    return tmp_path / "photo"
+
+
+def test_parallel_folders_share_sides_and_others_are_tested_whole(photos):
+    sketch, other = photos.parent / "sketch", photos.parent / "other"
+    shutil.copytree(photos, sketch)
+    shutil.copytree(photos / "bee", other / "bee", copy_function=_under_another_name)
+    shutil.copytree(photos / "bee", other / "dog")
+    shifts = [f"folder:{sketch}", f"folder:{other}"]
+    sets = task_sets(spec(f"folder:{photos}", shifts=shifts))
+    assert set(sets[f"shift:folder:{sketch}"].ids) == set(sets["test"].ids)
+    unrelated = sets[f"shift:folder:{other}"]
+    assert len(unrelated) == 6
+    assert unrelated.class_names == ("ant", "bee", "cat")
+    assert unrelated.labels.tolist() == [1] * 6
+
+
+def _under_another_name(source, target):
+    shutil.copy(source, target.replace(".png", "-other.png"))
+
+
+def test_skipped_images_are_counted_and_raised_otherwise(photos):
+    (photos / "ant" / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"ant/3\.png"):
+        task_examples(spec(f"folder:{photos}"), Square())
+    examples = task_examples(spec(f"folder:{photos}", on_error="skip"), Square())
+    assert examples["train"].skipped == ("ant/3.png",)
+    assert sum(len(part) for part in examples.values()) == 17
+
+
+def test_skipping_does_not_hide_an_emptied_class(photos):
+    for path in (photos / "ant").iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"class 'ant' has 0 images \(6 broken images were skipped\)"):
+        task_sets(spec(f"folder:{photos}", on_error="skip"))
+
+
+def test_a_label_that_cannot_be_chosen_is_an_error(photos):
+    with pytest.raises(
+        DataError, match=r"task.label is 'group', but data 'emoji/noto:name' already says 'name'"
+    ):
+        task_sets(spec("emoji/noto:name", "group"))
+    with pytest.raises(DataError, match=r"has one label only; remove"):
+        task_sets(spec(f"folder:{photos}", "group"))
+
+
+def test_transfer_sets_that_test_nothing_are_errors(photos):
+    with pytest.raises(DataError, match=r"has no class of the task .*ant, bee, cat against"):
+        task_sets(spec("emoji/noto", shifts=[f"folder:{photos}"]))
+    shutil.copytree(photos / "ant", photos.parent / "tested" / "ant")
+    shutil.copytree(photos / "bee", photos.parent / "tested" / "bee")
+    kept = {path.split("/")[1] for path in task_sets(spec(f"folder:{photos}"))["test"].ids}
+    for path in (photos.parent / "tested").rglob("*.png"):
+        if path.name in kept:
+            path.unlink()
+    for name in ("ant", "bee"):  # what is left has been trained on
+        assert any((photos.parent / "tested" / name).iterdir())
+    with pytest.raises(DataError, match=r"nothing is left to test"):
+        task_sets(spec(f"folder:{photos}", shifts=[f"folder:{photos.parent / 'tested'}"]))
