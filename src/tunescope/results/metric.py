@@ -6,6 +6,7 @@ from typing import Literal
 
 from tunescope.study.component import component_class, names
 
+Better = Literal["higher", "lower"] | None
 Derived = Literal["base", "base_only", "change", "change_relative", "retention"]
 
 _DERIVED_DEFINITION: dict[str, str] = {
@@ -36,7 +37,7 @@ class Metric:
     dims: tuple[str, ...]
     unit: str
     range: tuple[float | None, float | None]
-    better: Literal["higher", "lower"] | None
+    better: Better
     definition: str
     source: str
     derived: tuple[Derived, ...] = ("base", "change", "change_relative")
@@ -64,14 +65,21 @@ class Metric:
         )
 
 
+def _training(name: str, unit: str, low: float | None, better: Better, definition: str, *dims: str) -> Metric:
+    return Metric(f"training.{name}", dims, unit, (low, None), better, definition, "tunescope", ())
+
+
 TRAINING = (
-    Metric("training.loss", ("step",), "nats", (None, None), "lower", "mean loss of the step's batch, penalties included", "tunescope", ()),
-    Metric("training.lr", ("step",), "1", (0.0, None), None, "learning rate of the step", "tunescope", ()),
-    Metric("training.val_acc1", ("step",), "1", (0.0, 1.0), "higher", "validation accuracy under the trained head", "tunescope", ()),
-    Metric("training.seconds", (), "s", (0.0, None), "lower", "wall-clock seconds of tuning (not part of a run's identity)", "tunescope", ()),
-    Metric("training.trainable", (), "1", (0.0, None), None, "number of trained parameters, head included", "tunescope", ()),
-    Metric("training.total", (), "1", (0.0, None), None, "number of parameters of model and head", "tunescope", ()),
-)  # fmt: skip
+    _training("loss", "nats", None, "lower", "mean loss of the step's batch, penalties included", "step"),
+    _training(
+        "penalty", "nats", 0.0, None, "a penalty's part of the loss, weight included", "component", "step"
+    ),
+    _training("lr", "1", 0.0, None, "learning rate of the step", "step"),
+    _training("val_acc1", "1", 0.0, "higher", "validation accuracy under the trained head", "step"),
+    _training("seconds", "s", 0.0, "lower", "wall-clock seconds of tuning; differs between machines"),
+    _training("trainable", "1", 0.0, None, "number of trained parameters, head included"),
+    _training("total", "1", 0.0, None, "number of parameters of model and head"),
+)
 
 
 @cache

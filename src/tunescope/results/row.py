@@ -1,8 +1,10 @@
 """The row of the one table."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 ROWS = pa.schema(
     [
@@ -52,3 +54,8 @@ def rows_table(run: str, rows: list[Row]) -> pa.Table:
     columns["run"] = [run] * len(rows)
     columns["probe"] = [row.metric.split(".", 1)[0] for row in rows]
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in ROWS}, schema=ROWS)
+
+
+def write_rows(path: Path, run: str, rows: list[Row]) -> None:
+    """Write one run's rows as Parquet."""
+    pq.write_table(rows_table(run, rows), path, compression="zstd")

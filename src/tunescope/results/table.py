@@ -1,0 +1,240 @@
+"""The one table: every measurement of a study, and the numbers that its questions ask for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from tunescope.errors import TableError, nearest
+from tunescope.results.gather import gather
+from tunescope.results.query import ask
+from tunescope.results.row import ROWS
+from tunescope.results.runs import RUNS, Factor, factors_of
+from tunescope.results.store import Store
+from tunescope.results.tablefile import read_table, write_table
+from tunescope.study.study import Member
+
+Reduce = Literal["mean", "mean_abs", "max", "min"]
+Where = Mapping[str, str | int]
+
+FILTERS = ("tower", "layer", "head", "component", "split", "step")
+REDUCED: dict[str, str] = {
+    "mean": "avg(value)",
+    "mean_abs": "avg(abs(value))",
+    "max": "CASE WHEN bool_or(isnan(value)) THEN 'nan'::DOUBLE ELSE max(value) END",
+    "min": "CASE WHEN bool_or(isnan(value)) THEN 'nan'::DOUBLE ELSE min(value) END",
+}
+
+
+@dataclass(frozen=True)
+class RunValue:
+    """One number of one run.
+
+    Args:
+        run: the run's identity.
+        group: the group that it belongs to.
+        name: its name in the study.
+        factors: what varies between runs (`lr`, `seed`, …); factors that this run does not have are left out.
+        value: the number; not finite where a row that it comes from is not.
+        layer: the layer, where numbers are by layer.
+    """
+
+    run: str
+    group: str
+    name: str
+    factors: dict[str, Factor]
+    value: float
+    layer: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Measurements, and the runs that they belong to.
+
+    Args:
+        rows: one row for each measurement, of schema `ROWS`.
+        runs: one row for each run of the study: run (identity), study, group, name, status (`done`, `failed`,
+            `missing`), cause, and one column for each factor. Two members of a study may share a run.
+
+    Raises:
+        TableError: a column is missing or holds something else than it should.
+    """
+
+    rows: pa.Table
+    runs: pa.Table
+
+    def __post_init__(self):
+        factors = [field for field in self.runs.schema if field.name not in RUNS.names]
+        object.__setattr__(self, "rows", _as(self.rows, ROWS, "rows"))
+        object.__setattr__(self, "runs", _as(self.runs, pa.schema([*RUNS, *factors]), "runs"))
+
+    @classmethod
+    def gather(cls, store: Store, members: Sequence[tuple[str, Member]], study_name: str) -> "Table":
+        """The table of a study, from what its store holds; runs that are not there are `missing`.
+
+        Args:
+            store: where the runs are published.
+            members: the study's runs, each with its identity.
+            study_name: goes into the column `study`.
+
+        Raises:
+            StoreError: a published run cannot be read; it is named.
+        """
+        return cls(*gather(store, members, study_name))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Table":
+        """The table that `write` put into a folder.
+
+        Raises:
+            TableError: a file is missing or is no table, or the files are not of one writing.
+        """
+        return cls(*read_table(Path(folder)))
+
+    def write(self, folder: str | Path) -> None:
+        """Write `rows.parquet`, `runs.parquet` and, for spreadsheets, `table.csv`, each replaced at once.
+
+        Raises:
+            TableError: the folder cannot be written.
+        """
+        write_table(Path(folder), self.rows, self.runs)
+
+    def metrics(self) -> list[str]:
+        """The metrics that the table holds, in alphabetical order."""
+        return sorted(self.rows.column("metric").unique().drop_null().to_pylist())
+
+    def sql(self, query: str) -> pa.Table:
+        """Ask the table in SQL: its views are `rows` and `runs`. The query can reach nothing else.
+
+        Raises:
+            TableError: the query is not understood, or asks for something outside the table.
+
+        >>> from tunescope.results.row import Row, rows_table
+        >>> runs = {name: ["done" if name == "status" else "a"] for name in RUNS.names} | {"lr": [0.1]}
+        >>> rows = [Row("transfer.acc1", 0.5), Row("transfer.acc1", 0.7)]
+        >>> table = Table(rows_table("a", rows), pa.table(runs))
+        >>> table.sql("select lr, max(value) as best from rows join runs using (run) group by lr").to_pylist()
+        [{'lr': 0.1, 'best': 0.7}]
+        """
+        return ask(query, [], rows=self.rows, runs=self.runs)
+
+    def per_run(
+        self,
+        metric: str,
+        where: Where | None = None,
+        reduce: Reduce = "mean",
+        groups: Iterable[str] | None = None,
+    ) -> list[RunValue]:
+        """One number for each run that is done: `reduce` over the rows that `where` lets through.
+
+        Rows of training steps (those with a `step`) stay out unless `where` asks for steps. A run without
+        such a row is left out. One row that is not a number makes its run's number not a number.
+
+        Args:
+            metric: as it stands in the table.
+            where: globs on tower, layer, head, component, split and step, such as `{"split": "shift:*"}`;
+                what is empty in the table is the empty text, so `""` asks for it and `"?*"` for the rest.
+            reduce: `mean`, `mean_abs` (mean of absolute values), `max` or `min`.
+            groups: only runs of these groups; None = all.
+
+        Returns:
+            in the order of `runs`.
+
+        Raises:
+            TableError: an unknown metric, column, reduction or group, with the nearest known one.
+
+        >>> from tunescope.results.row import Row, rows_table
+        >>> runs = pa.table({name: ["done" if name == "status" else "a"] for name in RUNS.names})
+        >>> rows = [Row("transfer.acc1", 0.5, split="shift:x"), Row("transfer.acc1", 0.9, split="test")]
+        >>> Table(rows_table("a", rows), runs).per_run("transfer.acc1", {"split": "shift:*"})[0].value
+        0.5
+        """
+        return self._reduced(metric, where or {}, reduce, groups, "NULL::INTEGER", "")
+
+    def per_layer(
+        self,
+        metric: str,
+        where: Where | None = None,
+        reduce: Reduce = "mean",
+        groups: Iterable[str] | None = None,
+    ) -> list[RunValue]:
+        """As `per_run`, with one number for each layer of each run; rows without a layer stay out."""
+        return self._reduced(metric, where or {}, reduce, groups, "layer", " AND layer IS NOT NULL")
+
+    def curve(self, metric: str, where: Where | None = None) -> pa.Table:
+        """The rows of a metric that have a step, of all runs, failed ones too, in the order of steps.
+
+        Returns:
+            columns run, group, name, status, tower, layer, head, component, split, step, value.
+
+        Raises:
+            TableError: an unknown metric or column, with the nearest known one.
+        """
+        condition, parameters = self._condition(metric, {"step": "?*"} | dict(where or {}))
+        columns = ", ".join(f"rows.{name}" for name in (*FILTERS, "value"))
+        return ask(
+            f'SELECT runs.run, runs."group", runs.name, runs.status, {columns} '
+            "FROM (SELECT *, row_number() OVER () AS place FROM runs) AS runs "
+            f"JOIN (SELECT * FROM rows WHERE {condition}) AS rows ON rows.run = runs.run "
+            "ORDER BY runs.place, rows.step, rows.tower, rows.layer, rows.head, rows.component, rows.split",
+            parameters,
+            rows=self.rows,
+            runs=self.runs,
+        )
+
+    def _reduced(
+        self, metric: str, where: Where, reduce: str, groups: Iterable[str] | None, layer: str, only: str
+    ) -> list[RunValue]:
+        if reduce not in REDUCED:
+            raise TableError(f"unknown reduction {reduce!r}; {nearest(reduce, REDUCED)}")
+        wanted = self._groups(groups)
+        condition, parameters = self._condition(metric, where)
+        found = ask(
+            f"SELECT run, {layer} AS layer, {REDUCED[reduce]} AS value FROM rows "
+            f"WHERE value IS NOT NULL AND {condition}{only} GROUP BY ALL ORDER BY layer",
+            parameters,
+            rows=self.rows,
+        )
+        numbers: dict[str, list[tuple[int | None, float]]] = {}
+        for run, at, value in zip(*(column.to_pylist() for column in found.columns), strict=True):
+            numbers.setdefault(run, []).append((at, value))
+        return [
+            RunValue(run["run"], run["group"], run["name"], factors_of(run), value, at)
+            for run in self.runs.to_pylist()
+            if run["status"] == "done" and run["group"] in wanted
+            for at, value in numbers.get(run["run"], ())
+        ]
+
+    def _groups(self, groups: Iterable[str] | None) -> set[str]:
+        known = set(self.runs.column("group").to_pylist())
+        wanted = known if groups is None else set(groups)
+        for group in sorted(wanted - known):
+            raise TableError(f"no run of the table is in group {group!r}; {nearest(group, known)}")
+        return wanted
+
+    def _condition(self, metric: str, where: Where) -> tuple[str, list[str]]:
+        """The rows that are asked for, as SQL whose names are all ours, and the values that go into it."""
+        if metric not in self.metrics():
+            raise TableError(f"the table has no metric {metric!r}; {nearest(metric, self.metrics())}")
+        terms, parameters = ["metric = ?"], [metric]
+        for column, pattern in where.items():
+            if column not in FILTERS:
+                raise TableError(f"rows cannot be chosen by {column!r}; {nearest(column, FILTERS)}")
+            text = f"coalesce({column}::VARCHAR, '')"
+            terms.append(f"({text} = ? OR {text} GLOB ?)")  # = because names from data may hold brackets
+            parameters += [str(pattern)] * 2
+        if "step" not in where:
+            terms.append("step IS NULL")
+        return " AND ".join(terms), parameters
+
+
+def _as(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+    for name in schema.names:
+        if name not in table.column_names:
+            raise TableError(f"{what}: column {name!r} is missing; {nearest(name, table.column_names)}")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise TableError(f"{what}: a column holds something else than it should: {error}") from None
