@@ -1,0 +1,192 @@
+"""From the table to the numbers that a test may compare, one a run, and why other runs gave none."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from tunescope.errors import TableError, nearest
+from tunescope.results.metric import declared
+from tunescope.results.table import RunValue, Table
+from tunescope.stats.finding import Factor, GroupSummary
+from tunescope.stats.intervals import mean_interval
+from tunescope.stats.words import listed
+from tunescope.study.question import Question
+
+Key = tuple[str, str]  # group and run: two groups of a study may share a run
+CHOOSE_BY = "transfer.acc1"
+DONE = "done"
+NOT_DONE = {"missing": "not carried out"}
+RESERVED = ("run", "study", "group", "name", "status", "cause")  # columns of the runs that are no factors
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The groups of a question.
+
+    Args:
+        groups: in the question's order; a group may be empty.
+        left_out: cause → number of runs that were asked about and gave no number.
+        warnings: what the numbers themselves call for.
+    """
+
+    groups: tuple[GroupSummary, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def samples(table: Table, question: Question) -> Samples:
+    """The numbers of a question's groups, narrowed by `at: best`, with failed and silent runs counted.
+
+    Raises:
+        TableError: a metric, group or factor that the table does not have, or a factor that is no number.
+    """
+    runs = table.runs.to_pylist()
+    _check(table, question, list(dict.fromkeys(run["group"] for run in runs)))
+    asked = question.compare or question.among or tuple(dict.fromkeys(run["group"] for run in runs))
+    members = [run for run in runs if run["group"] in asked]
+    chosen: dict[str, dict[str, Factor]] = {group: {} for group in asked}
+    if question.at == "best":
+        chosen = {group: _best(table, group, members) for group in asked}
+    wanted = {(run["group"], run["run"]): run for run in members if _matches(run, chosen[run["group"]])}
+    usable, left_out = _usable(question, _values(table, question, asked), wanted)
+    groups = tuple(_summary(group, [v for v in usable if v.group == group], chosen[group]) for group in asked)
+    return Samples(groups, left_out, (*_mixed(table, question), *_warnings(question, groups)))
+
+
+def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
+    where = f"question {question.ask!r}"
+    metrics = table.metrics()
+    if question.metric not in metrics and question.metric not in declared():
+        raise TableError(
+            f"{where}: the table has no metric {question.metric!r}; {nearest(question.metric, metrics)}"
+        )
+    for group in (*(question.compare or ()), *question.among):
+        if group not in groups:
+            raise TableError(f"{where}: no runs of group {group!r} in the table; {nearest(group, groups)}")
+    if question.against is None:
+        return
+    factors = set(table.runs.column_names) - set(RESERVED)
+    if question.against not in factors:
+        raise TableError(
+            f"{where}: the runs have no factor {question.against!r}; {nearest(question.against, factors)}"
+        )
+    for value in table.runs.column(question.against).to_pylist():
+        if isinstance(value, str):
+            raise TableError(
+                f"{where}: factor {question.against!r} is {value!r} in some run; expected numbers: "
+                "use 'compare' for groups that have no order"
+            )
+
+
+def _best(table: Table, group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Factor]:
+    """The group's learning rate with the best mean validation accuracy; ties go to the smaller one."""
+    mine = [run for run in members if run["group"] == group and run["status"] == DONE]
+    if len({run.get("lr") for run in members if run["group"] == group}) < 2 or not mine:
+        return {}
+    for head in ("trained", "text") if CHOOSE_BY in table.metrics() else ():
+        where = {"split": "val", "component": head}
+        scores: defaultdict[float, list[float]] = defaultdict(list)
+        for found in table.per_run(CHOOSE_BY, where, "mean", (group,)):
+            rate = found.factors.get("lr")
+            if isinstance(rate, float | int) and math.isfinite(found.value):
+                scores[float(rate)].append(found.value)
+        if scores:
+            return {"lr": min(scores, key=lambda rate: (-math.fsum(scores[rate]) / len(scores[rate]), rate))}
+    raise TableError(
+        f"'at: best' chooses the learning rate of group {group!r} by {CHOOSE_BY} on split=val, and the table "
+        "has none: add the probe 'transfer' to the study, or ask with 'at: all'"
+    )
+
+
+def _matches(run: Mapping[str, Factor], chosen: Mapping[str, Factor]) -> bool:
+    return all(run.get(name) == value for name, value in chosen.items())
+
+
+def _values(table: Table, question: Question, asked: Sequence[str]) -> list[RunValue]:
+    if question.metric not in table.metrics():  # declared, and measured by no run that came to its end
+        return []
+    if question.unit == "run":
+        return table.per_run(question.metric, question.where, question.reduce, asked)
+    by_layer = table.per_layer(question.metric, question.where, question.reduce, asked)
+    return [replace(value, factors=value.factors | {"layer": value.layer or 0}) for value in by_layer]
+
+
+def _usable(
+    question: Question, values: Sequence[RunValue], wanted: Mapping[Key, Mapping[str, Any]]
+) -> tuple[list[RunValue], dict[str, int]]:
+    """The values that count, and how many runs were left out for which cause."""
+    causes: dict[Key, str] = {}
+    for key, facts in wanted.items():
+        if facts["status"] != DONE:
+            causes[key] = str(facts["cause"] or NOT_DONE.get(facts["status"], facts["status"]))
+        elif question.against is not None and facts[question.against] is None:
+            causes[key] = f"no {question.against}"
+    for value in values:
+        if not math.isfinite(value.value) and (value.group, value.run) in wanted:
+            causes.setdefault((value.group, value.run), f"{question.metric} is not a finite number")
+    measured = {(value.group, value.run) for value in values}
+    for key in wanted:
+        if key not in measured:
+            causes.setdefault(key, f"no {question.metric} measured")
+    used = wanted.keys() - causes.keys()
+    kept = [value for value in values if (value.group, value.run) in used]
+    return kept, dict(sorted(Counter(causes.values()).items()))
+
+
+def _summary(name: str, values: Sequence[RunValue], chosen: Mapping[str, Factor]) -> GroupSummary:
+    ordered = sorted(values, key=lambda value: (_order(value.factors), value.name, value.run))
+    numbers = tuple(value.value for value in ordered)
+    low, high = (mean_interval(numbers) if numbers else None) or (None, None)
+    return GroupSummary(
+        name=name,
+        n=len(numbers),
+        mean=math.fsum(numbers) / len(numbers) if numbers else None,
+        low=low,
+        high=high,
+        values=numbers,
+        factors=tuple(dict(value.factors) for value in ordered),
+        runs=tuple(value.run for value in ordered),
+        chosen=dict(chosen),
+    )
+
+
+def _order(factors: Mapping[str, Factor]) -> list[tuple[str, bool, float, str]]:
+    """A sort key for factors of any type: numbers by size, then words."""
+    return [
+        (key, False, float(value), "") if isinstance(value, float | int) else (key, True, 0.0, str(value))
+        for key, value in sorted(factors.items())
+    ]
+
+
+def _mixed(table: Table, question: Question) -> list[str]:
+    """Parts that `where` leaves together although their numbers mean different things."""
+    counted = pc.field("metric") == question.metric
+    if "step" not in question.where:
+        counted = counted & pc.field("step").is_null()
+    parts = table.rows.filter(counted).group_by(["tower", "component", "split"]).aggregate([])
+    found: list[str] = []
+    for column in ("tower", "component", "split"):
+        values = sorted({value for value in parts[column].to_pylist() if value is not None})
+        if len(values) > 1 and column not in question.where:
+            found.append(f"the number mixes {column} {listed(values)}; 'where' can tell them apart")
+    return found
+
+
+def _warnings(question: Question, groups: Sequence[GroupSummary]) -> list[str]:
+    found: list[str] = []
+    if question.unit == "layer":
+        found.append(
+            "layers of one run are not replicates: they share its seed, data and training, "
+            "so this p-value is too small and this interval too narrow"
+        )
+    if question.compare is not None:
+        for group in groups:
+            if len({factors.get("lr") for factors in group.factors}) > 1:
+                found.append(
+                    f"{group.name} mixes several learning rates; 'at: best' compares each group at its best"
+                )
+    return found

@@ -1,0 +1,117 @@
+"""What was found, in one plain sentence."""
+
+from collections.abc import Sequence
+
+from tunescope.stats.finding import Finding, GroupSummary
+from tunescope.stats.twogroup import FEWEST
+from tunescope.stats.words import count, factors, interval, listed, number, p_value
+from tunescope.study.question import Question
+
+REDUCED = {"mean": "mean", "mean_abs": "mean absolute", "max": "largest", "min": "smallest"}
+
+
+def sentence(question: Question, finding: Finding, p_corrected: float | None, unit: str, clear: bool) -> str:
+    """One sentence with direction, size, unit, interval, standardised effect, corrected p and number of runs.
+
+    Args:
+        question: what was asked.
+        finding: what its runs say.
+        p_corrected: p after correction; None where nothing was tested.
+        unit: of the values.
+        clear: whether the corrected p lets a direction be stated.
+    """
+    if question.compare is None:
+        head = _trend(question, finding, clear)
+    elif len(finding.groups) == 2:
+        head = " vs ".join(_means(finding.groups, unit))
+    else:
+        head = _several(finding, unit, clear)
+    return f"{head} ({'; '.join(_evidence(question, finding, p_corrected))})."
+
+
+def too_few(question: Question, finding: Finding, unit: str) -> str:
+    """The sentence of a question whose groups hold too few runs: the effect is shown, nothing is tested."""
+    if question.compare is None:
+        n = sum(group.n for group in finding.groups)
+        both = f"{count(n, 'run')} with both {question.metric} and {question.against}"
+        return f"not enough runs: {both}; a trend needs {FEWEST}."
+    shown = (" vs " if len(finding.groups) == 2 else ", ").join(_means(finding.groups, unit))
+    if finding.effect is not None and len(finding.groups) == 2:
+        shown += f" (difference {number(finding.effect.value)})"
+    thin = [
+        f"{group.name} has {group.n or 'no'} run{'' if group.n == 1 else 's'}"
+        for group in finding.groups
+        if group.n < FEWEST
+    ]
+    return f"not enough runs: {shown}; {listed(thin)}, a test needs {FEWEST} in each group."
+
+
+def name(group: GroupSummary) -> str:
+    """A group's name, with what `at: best` chose for it.
+
+    >>> name(GroupSummary("lora", 0, None, None, None, (), (), (), {"lr": 0.001}))
+    'lora (lr=0.001)'
+    """
+    return f"{group.name} ({factors(group.chosen)})" if group.chosen else group.name
+
+
+def _means(groups: Sequence[GroupSummary], unit: str) -> list[str]:
+    texts = [f"{name(group)} {'–' if group.mean is None else number(group.mean)}" for group in groups]
+    return [*texts[:-1], f"{texts[-1]} {unit}".rstrip()]
+
+
+def _several(finding: Finding, unit: str, clear: bool) -> str:
+    by_name = {group.name: group for group in finding.groups}
+    means = []
+    for group in (by_name[each] for each in finding.ranking):
+        ends = (
+            "" if group.low is None or group.high is None else f" [{number(group.low)}, {number(group.high)}]"
+        )
+        means.append(f"{name(group)} {number(group.mean or 0.0)}{ends}")
+    text = f"{', '.join(means)}{f' {unit}' if unit else ''}"
+    if finding.p is None:
+        return text
+    if not clear:
+        return f"{text}: no difference between the groups is shown"
+    apart = [
+        f"{pair.first} from {pair.second}"
+        for pair in finding.pairs
+        if pair.p_corrected is not None and pair.p_corrected < 0.05
+    ]
+    if len(apart) == len(finding.pairs):
+        return f"{text}: every group differs from every other"
+    return f"{text}: the groups differ, {listed(apart) if apart else 'though no single pair does'}"
+
+
+def _trend(question: Question, finding: Finding, clear: bool) -> str:
+    what = f"{REDUCED[question.reduce]} {question.metric}"
+    if finding.effect is None or not clear:
+        return f"no trend of {what} with {question.against} is shown"
+    return f"{what} {'rises' if finding.effect.value > 0 else 'falls'} with {question.against}"
+
+
+def _evidence(question: Question, finding: Finding, p_corrected: float | None) -> list[str]:
+    parts: list[str] = []
+    if finding.effect is not None:
+        shown = f"{finding.effect.name} {number(finding.effect.value)}"
+        exact = finding.p is None
+        ends = "exactly, in every run" if exact else interval(finding.effect)
+        parts.append(f"{shown}, {ends}" if ends else shown)
+    elif finding.warnings:
+        parts.append(finding.warnings[0])
+    if finding.standardised is not None:
+        parts.append(f"{finding.standardised.name} {number(finding.standardised.value)}")
+    if p_corrected is not None:
+        parts.append(f"Holm-corrected {p_value(p_corrected)}")
+    parts.append(_size(question, finding))
+    return parts
+
+
+def _size(question: Question, finding: Finding) -> str:
+    noun = "runs"
+    if question.unit == "layer":
+        noun = f"layers of {count(len({run for group in finding.groups for run in group.runs}), 'run')}"
+    if question.compare is None:
+        return f"{sum(group.n for group in finding.groups)} {noun}"
+    sizes = f"{' + '.join(str(group.n) for group in finding.groups)} {noun}"
+    return f"{sizes}, {finding.pairing}" if finding.pairing else sizes
