@@ -5,12 +5,12 @@ imported when the name is first used and imports torch only inside its functions
 validated and planned without torch. A new component is one file and one line in `COMPONENTS`.
 """
 
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny, field_validator
 
 from tunescope.errors import StudyError, nearest
 from tunescope.study.spec import Spec
@@ -40,11 +40,22 @@ COMPONENTS: dict[str, dict[str, str]] = {
 
 
 class Component(Spec):
-    """A named part of a run. Subclasses pin `kind` to a literal and count `version` up when results change."""
+    """A named part of a run.
+
+    Subclasses give `kind` its one value as default and count `version` up when they come to other results.
+    """
 
     kind: str
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""  # paper and section
+
+    @field_validator("kind", check_fields=False)
+    @classmethod
+    def _own_kind(cls, kind: str) -> str:
+        own = cls.model_fields["kind"].default
+        if kind != own:
+            raise ValueError(f"{cls.__name__} is of kind {own!r}, not {kind!r}")
+        return kind
 
     @classmethod
     def summary(cls) -> str:
@@ -69,9 +80,9 @@ def component_class(table: str, name: str) -> type[Component]:
     Raises:
         StudyError: unknown name; the nearest known one is named.
 
-    >>> component_class("adapt", "lroa")
+    >>> component_class("optimizer", "adamx")
     Traceback (most recent call last):
-    tunescope.errors.StudyError: unknown adapt 'lroa'; did you mean 'lora'? Known: freeze, full, linear_probe, lora
+    tunescope.errors.StudyError: unknown optimizer 'adamx'; did you mean 'adamw'? Known: adamw, sgd
     """
     known = _plugins(table) | COMPONENTS[table]
     if name not in known:
@@ -88,17 +99,13 @@ def resolve(table: str, value: Any) -> Component:
     if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
         raise ValueError(f"expected a name or a mapping with 'kind', got {value!r}")
     try:
-        return component_class(table, settings["kind"]).parse(settings, table)
+        return component_class(table, settings["kind"]).parse(settings, settings["kind"])
     except StudyError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).replace("\n", "; ")) from None
 
 
-def _field(table: str) -> Any:
-    return SerializeAsAny[Annotated[Component, BeforeValidator(lambda value: resolve(table, value))]]
-
-
-Adapt = _field("adapt")
-Objective = _field("objective")
-Penalty = _field("penalty")
-Optimizer = _field("optimizer")
-Probe = _field("probe")
+Adapt = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "adapt"))]
+Objective = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "objective"))]
+Penalty = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "penalty"))]
+Optimizer = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "optimizer"))]
+Probe = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "probe"))]

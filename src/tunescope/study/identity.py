@@ -20,19 +20,23 @@ def canonical(value: Any) -> str:
 
 
 def identity(spec: RunSpec, fingerprints: Mapping[str, str]) -> str:
-    """sha256 of the run's spec, every default written out, with versions and fingerprints.
+    """sha256 of the run's spec, every default written out, with schema and component versions.
+
+    What the model and the data hold stands in it; where they lie does not, so a study that moves with
+    its folders keeps its results.
 
     Args:
         spec: the run.
-        fingerprints: what the model and every data reference of the run hold, by reference.
+        fingerprints: a digest of what it holds, for the model and for every data reference of the run.
 
     Returns:
         64 hexadecimal digits.
     """
-    document = {
-        "schema": SCHEMA,
-        "spec": spec.model_dump(mode="json"),
-        "versions": {place: part.version for place, part in spec.components().items()},
-        "fingerprints": dict(fingerprints),
-    }
+    said = spec.model_dump(mode="json")
+    said["model"] = fingerprints[spec.model]
+    said["task"]["data"] = fingerprints[spec.task.data]
+    for kind in ("zero_shot", "shifts"):
+        said["transfer"][kind] = [fingerprints[reference] for reference in said["transfer"][kind]]
+    versions = {place: part.version for place, part in spec.components().items()}
+    document = {"schema": SCHEMA, "spec": said, "versions": versions}
     return hashlib.sha256(canonical(document).encode()).hexdigest()

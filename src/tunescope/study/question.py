@@ -20,7 +20,7 @@ class Question(Spec):
 
     ask: str
     metric: str
-    where: dict[str, str] = {}
+    where: dict[str, str] = Field(default_factory=dict)
     reduce: Literal["mean", "mean_abs", "max", "min"] = "mean"
     compare: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     against: str | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tunescope.study.component import Adapt, Component, Objective, Optimizer, Penalty, Probe
+from tunescope.study.component import Adapt, Component, Objective, Optimizer, Penalty, Probe, resolve
 from tunescope.study.spec import Spec
 
 Positive = Annotated[float, Field(gt=0)]
@@ -52,7 +52,7 @@ class Train(Spec):
 
     epochs: Annotated[int, Field(ge=1)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Optimizer = Field(default="adamw", validate_default=True)
+    optimizer: Optimizer = Field(default_factory=lambda: resolve("optimizer", "adamw"))
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
     clip_norm: Positive | None = 1.0
@@ -67,7 +67,7 @@ class RunSpec(Spec):
     task: Task
     transfer: Transfer = Transfer()
     adapt: Adapt
-    objective: Objective = Field(default="cross_entropy", validate_default=True)
+    objective: Objective = Field(default_factory=lambda: resolve("objective", "cross_entropy"))
     penalties: tuple[Penalty, ...] = ()
     lr: Positive
     train: Train = Train()
@@ -79,3 +79,7 @@ class RunSpec(Spec):
         found = {"adapt": self.adapt, "objective": self.objective, "optimizer": self.train.optimizer}
         found |= {f"penalties.{i}": penalty for i, penalty in enumerate(self.penalties)}
         return found | {f"probes.{i}": probe for i, probe in enumerate(self.probes)}
+
+    def data_references(self) -> tuple[str, ...]:
+        """Every data set that the run reads, the task's first, each once."""
+        return tuple(dict.fromkeys((self.task.data, *self.transfer.shifts, *self.transfer.zero_shot)))

@@ -182,3 +182,10 @@ def load_study(path: str | Path) -> Study:
     except (StudyError, ValidationError) as error:
         raise StudyError(f"{path}: {error}") from None
     return study
+
+
+def dump_study(study: Study) -> str:
+    """The study as YAML, as far as it was said; reading it again gives the same study."""
+    return yaml.safe_dump(
+        study.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
+    )

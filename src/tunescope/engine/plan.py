@@ -1,0 +1,58 @@
+"""Which runs a study asks for, which are there already, and why the rest are not. No torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tunescope.data.load import fingerprint as data_fingerprint
+from tunescope.models.fingerprint import fingerprint as model_fingerprint
+from tunescope.results.store import Store
+from tunescope.study.identity import identity
+from tunescope.study.study import Member, Study
+
+State = Literal["done", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study, and where it stands.
+
+    Args:
+        member: the run.
+        id: its identity.
+        state: `done` and `failed` runs are published and are not carried out again; `missing` ones are.
+        cause: why it failed, or why an earlier try left it missing.
+    """
+
+    member: Member
+    id: str
+    state: State
+    cause: str = ""
+
+
+def plan(study: Study, store: Store) -> list[Planned]:
+    """Every run of the study against the store.
+
+    Raises:
+        ModelError, DataError: a reference of the study does not exist.
+    """
+    return list(_plan(study.members(), store))
+
+
+def _plan(members: list[Member], store: Store) -> Iterator[Planned]:
+    known: dict[str, str] = {}
+    for member in members:
+        spec = member.spec
+        if spec.model not in known:
+            known[spec.model] = model_fingerprint(spec.model)
+        for reference in spec.data_references():
+            if reference not in known:
+                known[reference] = data_fingerprint(reference)
+        id = identity(spec, known)
+        if store.has(id):
+            outcome = store.read(id).outcome
+            state: State = "done" if outcome["status"] == "done" else "failed"
+            yield Planned(member, id, state, outcome.get("cause", ""))
+        else:
+            failure = store.failure(id)
+            yield Planned(member, id, "missing", failure["cause"] if failure else "")

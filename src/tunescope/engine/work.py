@@ -1,0 +1,145 @@
+"""One run, from its spec to its folder: load, tune, measure, publish."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tunescope.data.examples import Examples
+from tunescope.data.task import task_examples
+from tunescope.engine.plan import Planned
+from tunescope.errors import Diverged
+from tunescope.methods.method import Installed, Method
+from tunescope.models.encoder import Encoder
+from tunescope.models.load import load
+from tunescope.objectives.objective import Objective
+from tunescope.probes.measure import Observed, derive, observe
+from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.results.row import Row, write_rows
+from tunescope.results.store import Store
+from tunescope.study.run import RunSpec
+from tunescope.training.loop import History, train
+
+TOWER = "vision"
+Step = Callable[[int, int], None]  # called with (step, steps) after every optimiser step
+
+
+@dataclass
+class Tuned:
+    """A tuned model with everything needed to measure, save or use it.
+
+    Args:
+        spec: the run that made it.
+        encoder: the tuned encoder, adapters active.
+        head: the trained head on the encoder's features; its classes are `examples["train"].class_names`.
+        installed: the method at work on the encoder: `installed.merge()` folds adapters in.
+        history: losses, rates and validation accuracy by step.
+        examples: by split, as the task laid them out.
+        before: what the run's probes saw in the base model.
+    """
+
+    spec: RunSpec
+    encoder: Encoder
+    head: nn.Module
+    installed: Installed
+    history: History
+    examples: dict[str, Examples]
+    before: Observed
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What was trained, by name: `encoder.…` below the model, `head.…` below the head."""
+        state = {f"encoder.{name}": value for name, value in self.installed.state_dict().items()}
+        return state | {f"head.{name}": value.detach() for name, value in self.head.state_dict().items()}
+
+
+def tune(spec: RunSpec, on_step: Step | None = None) -> Tuned:
+    """Carry out the tuning of one run; the base model is probed on the way.
+
+    Raises:
+        TunescopeError: the model, the data or the method do not fit.
+        Diverged: the loss stopped being finite.
+    """
+    encoder = load(spec.model)
+    examples = task_examples(spec, encoder.preprocess)
+    before = observe(_probes(spec), Subject(encoder, None, TOWER, measured(examples)))
+    head = head_for(spec, encoder, examples["train"])
+    installed = install(spec, encoder)
+    history = train(encoder, installed, head, spec, examples["train"], examples["val"], on_step=on_step)
+    return Tuned(spec, encoder, head, installed, history, examples, before)
+
+
+def measure(tuned: Tuned) -> Measurement:
+    """Measure a tuned model as it would be used, adapters active, beside its base."""
+    probes = _probes(tuned.spec)
+    subject = Subject(tuned.encoder, tuned.head, TOWER, measured(tuned.examples))
+    active = observe(probes, subject)
+    off = tuned.installed.without()
+    base_only = None
+    if off is not None:
+        with off:
+            base_only = observe(probes, subject)
+    return derive(probes, tuned.before, active, base_only)
+
+
+def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> dict[str, str]:
+    """Carry out one run and publish it.
+
+    A run that diverges would diverge again, so it is published as failed. Whatever else goes wrong is
+    raised, and nothing is published.
+
+    Returns:
+        the outcome: `{"status": "done"}` or `{"status": "failed", "cause": …}`.
+    """
+    try:
+        tuned = tune(planned.member.spec, on_step)
+    except Diverged as error:
+        outcome = {"status": "failed", "cause": str(error)}
+        store.publish(planned.id, lambda folder: _write(folder, planned, outcome, [], []))
+        return outcome
+    result = measure(tuned)
+    outcome = {"status": "done"}
+
+    def write(folder: Path) -> None:
+        save_file(
+            {k: v.contiguous().cpu() for k, v in tuned.weights().items()}, folder / "weights.safetensors"
+        )
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in result.arrays.items()}
+        save_file(arrays, folder / "arrays.safetensors")
+        _write(folder, planned, outcome, [*tuned.history.rows, *result.rows], tuned.history.log)
+
+    store.publish(planned.id, write)
+    return outcome
+
+
+def install(spec: RunSpec, encoder: Encoder) -> Installed:
+    """Install the run's method on the encoder, its random initialisation drawn from the run's seed."""
+    assert isinstance(spec.adapt, Method)
+    torch.manual_seed(spec.seed)
+    return spec.adapt.install(encoder, TOWER)
+
+
+def head_for(spec: RunSpec, encoder: Encoder, train: Examples) -> nn.Module:
+    """The head that the run's objective trains, before its first step."""
+    assert isinstance(spec.objective, Objective)
+    return spec.objective.build_head(encoder, train.class_names, train.templates)
+
+
+def measured(examples: dict[str, Examples]) -> dict[str, Examples]:
+    """The splits that probes may read: all but the training examples."""
+    return {split: part for split, part in examples.items() if split != "train"}
+
+
+def _write(folder: Path, planned: Planned, outcome: dict[str, str], rows: list[Row], log: list[dict]) -> None:
+    write_rows(folder / "rows.parquet", planned.id, rows)
+    spec = planned.member.spec.model_dump(mode="json")
+    (folder / "spec.json").write_text(json.dumps(spec, indent=1, sort_keys=True), encoding="utf-8")
+    (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+
+
+def _probes(spec: RunSpec) -> list[Probe]:
+    return [probe for probe in spec.probes if isinstance(probe, Probe)]

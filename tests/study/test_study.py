@@ -1,0 +1,118 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunescope.errors import StudyError
+from tunescope.study.study import dump_study, load_study
+
+BASE = """
+study: small
+model: emoji-clip
+task: {data: emoji/openmoji, label: subgroup}
+seeds: [0, 1]
+probes: [attention]
+runs:
+  full: {adapt: full, lr: [1e-5, 1e-4]}
+  lora: {adapt: {kind: lora, rank: [2, 4]}, lr: 1e-3}
+questions:
+  - {ask: closer, metric: attention.entropy.change, compare: [lora, full]}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, old: str, new: str) -> str:
+    assert old in BASE
+    with pytest.raises(StudyError) as caught:
+        load_study(write(folder, BASE.replace(old, new)))
+    return str(caught.value)
+
+
+def test_groups_listed_values_and_seeds_make_the_grid(tmp_path):
+    names = [member.name for member in load_study(write(tmp_path, BASE)).members()]
+    assert names == [
+        "full lr=1e-05 seed=0",
+        "full lr=1e-05 seed=1",
+        "full lr=0.0001 seed=0",
+        "full lr=0.0001 seed=1",
+        "lora lr=0.001 rank=2 seed=0",
+        "lora lr=0.001 rank=2 seed=1",
+        "lora lr=0.001 rank=4 seed=0",
+        "lora lr=0.001 rank=4 seed=1",
+    ]
+
+
+def test_scientific_notation_is_a_number(tmp_path):
+    assert load_study(write(tmp_path, BASE)).members()[0].spec.lr == 1e-5
+
+
+def test_a_tuple_setting_is_not_an_axis(tmp_path):
+    text = BASE.replace("rank: [2, 4]", "targets: [q, k]")
+    members = load_study(write(tmp_path, text)).members()
+    assert [member.factors for member in members if member.group == "lora"] == [
+        {"lr": 1e-3, "seed": 0},
+        {"lr": 1e-3, "seed": 1},
+    ]
+    assert members[-1].spec.adapt.model_dump()["targets"] == ("q", "k")
+
+
+def test_what_is_dumped_reads_back_the_same(tmp_path):
+    study = load_study(write(tmp_path, BASE))
+    again = load_study(write(tmp_path, dump_study(study)))
+    assert again.members() == study.members()
+    assert again.questions == study.questions
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("probes:", "prods:", ["unknown key 'prods'", "did you mean 'probes'"]),
+        ("label: subgroup", "lable: subgroup", ["task.lable", "did you mean 'label'"]),
+        ("rank: [2, 4]", "rnak: 4", ["runs.lora", "unknown key 'rnak'", "did you mean 'rank'"]),
+        ("kind: lora", "kind: lroa", ["unknown adapt 'lroa'", "did you mean 'lora'"]),
+        ("rank: [2, 4]", "rank: 0", ["runs.lora", "rank", "got 0"]),
+        ("lr: 1e-3", "lr: -1e-3", ["runs.lora", "lr", "greater than 0", "-0.001"]),
+        ("lr: 1e-3", "lr: 0", ["runs.lora", "lr", "greater than 0"]),
+        ("lr: 1e-3", "lr: .nan", ["runs.lora", "lr", "finite"]),
+        ("lr: 1e-3", "learning_rate: 1e-3", ["unknown key 'learning_rate'"]),
+        ("model: emoji-clip\n", "", ["model: missing"]),
+        ("compare: [lora, full]", "compare: [lora, fall]", ["unknown group 'fall'", "did you mean 'full'"]),
+        ("compare: [lora, full]", "compare: [lora]", ["compare"]),
+        (", compare: [lora, full]", "", ["exactly one of 'compare'"]),
+        (
+            "probes: [attention]",
+            "probes: [atention]",
+            ["unknown probe 'atention'", "did you mean 'attention'"],
+        ),
+        ("seeds: [0, 1]", "seeds: []", ["seeds"]),
+        ("seeds: [0, 1]", "seeds: [-1]", ["seeds", "-1"]),
+        ("study: small", "study: ../small", ["study"]),
+        ("study: small", "study: small\nstudy: again", ["'study' stands twice"]),
+        ("study: small", "study: !!python/object/apply:os.system [ls]", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_its_fix(tmp_path, old, new, said):
+    message = refusal(tmp_path, old, new)
+    for part in ["study.yaml", *said]:
+        assert part in message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"none\.yaml: cannot be read"):
+        load_study(tmp_path / "none.yaml")
+
+
+def test_a_study_is_planned_without_torch(tmp_path):
+    path = write(tmp_path, BASE)
+    code = (
+        "import sys; from tunescope.study.study import load_study\n"
+        f"assert len(load_study({str(path)!r}).members()) == 8\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
