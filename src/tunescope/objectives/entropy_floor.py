@@ -1,0 +1,115 @@
+"""A floor under the entropy of attention."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tunescope.objectives.objective import Penalty
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from tunescope.data.examples import Examples
+    from tunescope.models.encoder import Encoder
+    from tunescope.models.seam import Seen
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Where the floor lies.
+
+    Args:
+        height: fraction · H⁰ in nats, per layer and head.
+        prefix_tokens: keys that are dropped before the entropy is taken.
+    """
+
+    height: "Float[Tensor, 'l h']"
+    prefix_tokens: int
+
+
+class EntropyFloor(Penalty):
+    """Penalises attention that has become more concentrated than a share of what it was before tuning.
+
+    P = weight · mean_l relu(fraction · H⁰_l − H_l)
+
+    H_l is the entropy, in nats, of the pooling token's attention row over the patch tokens ([CLS] and
+    registers dropped, renormalised), averaged over heads and over the examples of the batch; H⁰_l is the
+    base model's, over a sample of the training examples. With `per: head` the hinge is taken for every head
+    before the mean. While every entropy is above its floor the penalty and its gradient are zero:
+    `training.penalty` in the table says whether it ever acted.
+
+    Source: attention-entropy regularisation after Zhai et al. 2023 (arXiv 2303.06296), section 3; the floor
+    at 0.7 of the base's layer mean is the study's that this package grew from.
+
+    Args:
+        weight: λ.
+        fraction: height of the floor as a share of the base's entropy.
+        per: whether layers, or single heads, are held above the floor.
+        sample: training examples, evenly spaced, that H⁰ is measured on.
+    """
+
+    kind: str = "entropy_floor"
+    source: ClassVar[str] = "after Zhai et al. 2023, arXiv 2303.06296, section 3"
+    needs_rows: ClassVar[bool] = True
+    weight: Annotated[float, Field(gt=0)] = 0.1
+    fraction: Annotated[float, Field(gt=0)] = 0.7
+    per: Literal["layer", "head"] = "layer"
+    sample: Annotated[int, Field(ge=1)] = 512
+
+    def prepare(self, encoder: "Encoder", tower: str, examples: "Examples") -> Floor:
+        """Measure the base model's entropies and lay the floor under them."""
+        import numpy as np
+        import torch
+
+        from tunescope.models.seam import watch
+
+        prefix_tokens = encoder.map.tower(tower).prefix_tokens
+        total = len(examples.labels)
+        count = min(self.sample, total)
+        picked = np.arange(count) * total // count
+        sums: list[Tensor] = []
+        with torch.no_grad():
+            for start in range(0, count, BATCH):
+                images = torch.as_tensor(examples.images[picked[start : start + BATCH]])
+                with watch(encoder, tower, rows="pool") as seen:
+                    encoder.image_features(encoder.pixels(images.to(encoder.device)))
+                sums.append(mean_entropy(seen.rows, prefix_tokens) * len(images))
+        return Floor(self.fraction * torch.stack(sums).sum(0) / count, prefix_tokens)
+
+    def value(self, state: Floor, seen: "Seen | None") -> "Tensor":
+        """The hinge on the batch's entropies, weight included."""
+        assert seen is not None
+        entropies = mean_entropy(seen.rows, state.prefix_tokens)
+        return self.weight * shortfall(entropies, state.height, self.per)
+
+
+def mean_entropy(rows: "Float[Tensor, 'l b h n']", prefix_tokens: int) -> "Float[Tensor, 'l h']":
+    """Entropy of the patch part of attention rows, averaged over examples, in nats.
+
+    >>> import torch
+    >>> mean_entropy(torch.full((1, 2, 1, 5), 0.2), prefix_tokens=1)  # uniform over 4 patches: ln 4
+    tensor([[1.3863]])
+    """
+    from tunescope.models.rows import entropy, patches
+
+    return entropy(patches(rows, prefix_tokens)[0]).mean(1)
+
+
+def shortfall(
+    entropies: "Float[Tensor, 'l h']", height: "Float[Tensor, 'l h']", per: Literal["layer", "head"]
+) -> "Float[Tensor, '']":
+    """How far entropies lie below the floor, averaged over layers (or over layers and heads).
+
+    >>> import torch
+    >>> entropies, height = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 2.5]])
+    >>> shortfall(entropies, height, "layer").item()  # means 2.0 and 2.25
+    0.25
+    >>> shortfall(entropies, height, "head").item()  # (1.0 + 0) / 2
+    0.5
+    """
+    gap = height - entropies
+    return (gap.mean(1) if per == "layer" else gap).relu().mean()

@@ -1,0 +1,153 @@
+import copy
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tunescope.data.examples import Examples
+from tunescope.errors import StudyError
+from tunescope.methods.full import Full
+from tunescope.models.seam import watch
+from tunescope.objectives.entropy_floor import EntropyFloor
+
+PREFIX = {"clip": 1, "siglip": 0, "vit": 1, "dinov2": 1, "dinov2_registers": 5}
+
+
+def examples(count: int) -> Examples:
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    ids = tuple(str(i) for i in range(count))
+    return Examples(images, np.zeros(count, np.int64), ids, ("a", "b"), ("{}",), "train")
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """A float64 copy whose attention is transformers' eager one."""
+    model = copy.deepcopy(model).double()
+    model.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
+    return model
+
+
+def attention_rows(family: str, model: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """The pooling token's attention per layer, [examples, heads, keys], in float64."""
+    vision = model.get_submodule("vision_model" if family in ("clip", "siglip") else "")
+    output = vision(pixel_values=pixels.double(), output_attentions=True)
+    if family != "siglip":
+        return [attention[:, :, 0] for attention in output.attentions]
+    pool = model.get_submodule("vision_model.head.attention")
+    assert isinstance(pool, nn.MultiheadAttention)
+    assert pool.in_proj_weight is not None
+    assert pool.in_proj_bias is not None
+    width = pool.embed_dim  # queries' and keys' parts of the packed projection
+    weight, bias = pool.in_proj_weight, pool.in_proj_bias
+    probe = model.get_parameter("vision_model.head.probe")[0, 0]
+    query = (weight[:width] @ probe + bias[:width]).view(4, -1)
+    keys = output.last_hidden_state @ weight[width : 2 * width].T + bias[width : 2 * width]
+    keys = keys.view(len(pixels), keys.shape[1], 4, -1)
+    logits = torch.einsum("hd,bnhd->bhn", query, keys) / math.sqrt(width // 4)
+    return [logits.softmax(-1)]
+
+
+def entropies(family: str, model: nn.Module, pixels: Tensor) -> list[list[Tensor]]:
+    """Mean entropy per layer and head, by plain loops."""
+    found = []
+    for rows in attention_rows(family, model, pixels):
+        heads = []
+        for head in range(rows.shape[1]):
+            total = torch.zeros((), dtype=torch.float64)
+            for row in rows[:, head]:
+                kept = row[PREFIX[family] :] / row[PREFIX[family] :].sum()
+                total = total - (kept * kept.log()).sum()
+            heads.append(total / len(rows))
+        found.append(heads)
+    return found
+
+
+def reference(
+    family: str,
+    base: nn.Module,
+    model: nn.Module,
+    pixels: tuple[Tensor, Tensor],
+    per: Literal["layer", "head"],
+) -> tuple[Tensor, int]:
+    """The penalty with weight 0.3 and fraction 0.9, and how many of its hinges act."""
+    terms: list[Tensor] = []
+    before, now = entropies(family, base, pixels[0]), entropies(family, model, pixels[1])
+    for layer_before, layer_now in zip(before, now, strict=True):
+        gaps = [0.9 * a.detach() - b for a, b in zip(layer_before, layer_now, strict=True)]
+        terms += gaps if per == "head" else [torch.stack(gaps).mean()]
+    acting = [term for term in terms if term > 0]
+    return 0.3 * sum(acting, torch.zeros(())) / len(terms), len(acting)
+
+
+@pytest.mark.parametrize("per", ["layer", "head"])
+@pytest.mark.parametrize("family", PREFIX)
+def test_value_and_gradient_against_eager_attention_in_float64(tiny, family, per):
+    encoder = tiny(family)
+    base = eager(encoder.model)
+    data = examples(7)
+    penalty = EntropyFloor(weight=0.3, fraction=0.9, per=per)
+    floor = penalty.prepare(encoder, "vision", data)
+    Full().install(encoder)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():  # a tuned model, sharper in the last block and in the pooling head
+        for name, parameter in encoder.model.named_parameters():
+            sharper = "in_proj_weight" in name or "2.attention.q_proj" in name or "2.self_attn.q_proj" in name
+            parameter.mul_(3.0 if sharper else 1.0).add_(
+                0.02 * torch.randn(parameter.shape, generator=generator)
+            )
+    tuned = eager(encoder.model)
+    pixels = encoder.pixels(data.images), encoder.pixels(data.images[2:6])
+    expected, acting = reference(family, base, tuned, pixels, per)
+    expected.backward()
+    with watch(encoder, "vision", rows="pool", grad=True) as seen:
+        encoder.image_features(pixels[1])
+        value = penalty.value(floor, seen)
+        value.backward()
+    assert acting > 0
+    assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+    wanted = {name: p.grad for name, p in tuned.named_parameters() if p.grad is not None}
+    scale = max(gradient.abs().max().item() for gradient in wanted.values())
+    assert scale > 1e-3
+    for name, parameter in encoder.model.named_parameters():
+        zero = torch.zeros(parameter.shape)
+        ours = zero if parameter.grad is None else parameter.grad
+        theirs = wanted.get(name, zero).float()
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * max(scale, 1), rtol=0, msg=name)
+
+
+def test_above_the_floor_nothing_acts(tiny):
+    encoder = tiny("vit")
+    Full().install(encoder)
+    penalty = EntropyFloor(fraction=0.5)
+    floor = penalty.prepare(encoder, "vision", examples(4))
+    with watch(encoder, "vision", rows="pool", grad=True) as seen:
+        encoder.image_features(encoder.pixels(examples(4).images))
+        value = penalty.value(floor, seen)
+        value.backward()
+    assert value.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in encoder.model.parameters())
+
+
+def test_the_sample_is_evenly_spaced(tiny):
+    encoder, data = tiny("vit"), examples(9)
+    picked = Examples(data.images[[0, 3, 6]], data.labels[:3], data.ids[:3], ("a", "b"), ("{}",), "train")
+    some = EntropyFloor(sample=3).prepare(encoder, "vision", data)
+    assert torch.equal(some.height, EntropyFloor().prepare(encoder, "vision", picked).height)
+    assert not torch.allclose(some.height, EntropyFloor().prepare(encoder, "vision", data).height)
+
+
+def test_attention_on_a_single_patch_has_a_finite_gradient():
+    from tunescope.objectives.entropy_floor import mean_entropy
+
+    logits = torch.tensor([[[[0.0, 500.0, 0.0, 0.0]]]], requires_grad=True)
+    mean_entropy(logits.softmax(-1), 1).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{"weight": 0}, {"fraction": 0}, {"per": "block"}, {"sample": 0}])
+def test_settings_that_make_no_sense(settings):
+    with pytest.raises(StudyError, match=next(iter(settings))):
+        EntropyFloor.parse({"kind": "entropy_floor", **settings}, "penalties.0")
