@@ -1,0 +1,276 @@
+"""The page's charts: one function for each, from the one table; an empty list where it has nothing."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from tunescope.report import frames, theme
+from tunescope.report.frames import ENTROPY, Run
+
+if TYPE_CHECKING:
+    from tunescope.results.table import Table
+
+Records = list[dict[str, Any]]
+
+ACCURACY = "transfer.acc1"
+RETENTION = "transfer.acc1.retention"
+TEST = {"split": "test", "component": "trained"}
+ZERO_SHOT = {"split": "zero_shot:*"}
+
+POINTS_AT_MOST = 80  # of one training curve
+PERCENT = ".0%"
+
+
+def learning_rate(table: "Table") -> list[theme.Layers]:
+    """What the learning rate drives: a chart for each quantity, a line for each group, a dot for each run."""
+    quantities = (
+        (ENTROPY, None, True, "mean |entropy change| of a head, nats", "~g"),
+        (ACCURACY, TEST, False, "test accuracy, trained head", PERCENT),
+        (RETENTION, ZERO_SHOT, False, "zero-shot accuracy, after / before", PERCENT),
+    )
+    drawn = (
+        _against_lr(table, frames.per_run(table, metric, where, magnitude=magnitude), title, form)
+        for metric, where, magnitude, title, form in quantities
+    )
+    return [chart for chart in drawn if chart is not None]
+
+
+def _against_lr(table: "Table", values: dict[str, float], title: str, form: str) -> theme.Layers | None:
+    records = [
+        {"group": run.group, "run": run.name, "lr": run.lr, "value": values[run.id]}
+        for run in frames.done(table)
+        if run.id in values and run.lr is not None
+    ]
+    rates = sorted({record["lr"] for record in records})
+    if len(rates) < 2:
+        return None
+    base = alt.Chart(alt.Data(values=records)).encode(
+        x=alt.X(
+            "lr:Q",
+            title="learning rate",
+            scale=alt.Scale(type="log", padding=14, nice=False),
+            axis=alt.Axis(values=_ticks(rates), format="~e", labelOverlap="greedy", labelSeparation=6),
+        ),
+        color=theme.colour(frames.groups(table), [record["group"] for record in records]),
+    )
+    line = base.mark_line(strokeWidth=1.8, opacity=0.95).encode(y=alt.Y("mean(value):Q"))
+    dots = base.mark_point(filled=True, size=42, opacity=0.95).encode(
+        y=alt.Y("value:Q", title=None, axis=alt.Axis(format=form, tickCount=5), scale=alt.Scale(zero=True)),
+        shape=theme.shape(frames.groups(table), [record["group"] for record in records]),
+        tooltip=[alt.Tooltip("run:N"), alt.Tooltip("value:Q", title=title, format=".3f")],
+    )
+    return alt.layer(
+        line,
+        dots,
+        width="container",
+        height=210,
+        title=title,
+        description=f"{title}, against the learning rate, by group.",
+    )
+
+
+def _ticks(rates: Sequence[float]) -> list[float]:
+    """The learning rates themselves as ticks; of many, about eight."""
+    return list(rates[:: -(-len(rates) // 8)])
+
+
+def trade_off(table: "Table") -> list[theme.Layers]:
+    """What was gained on the task against what was kept of zero-shot: one dot for each run."""
+    gained = frames.per_run(table, ACCURACY, TEST)
+    kept = frames.per_run(table, RETENTION, ZERO_SHOT)
+    records = [
+        {
+            "group": r.group,
+            "run": r.name,
+            "lr": r.lr,
+            "rank": _rank(r, table),
+            "x": gained[r.id],
+            "y": kept[r.id],
+        }
+        for r in frames.done(table)
+        if r.id in gained and r.id in kept
+    ]
+    if not records:
+        return []
+    dots = (
+        alt.Chart(alt.Data(values=records))
+        .mark_point(filled=True, opacity=0.8)
+        .encode(
+            x=alt.X(
+                "x:Q",
+                title="test accuracy in distribution, trained head",
+                axis=alt.Axis(format=PERCENT),
+                scale=alt.Scale(zero=False, padding=16),
+            ),
+            y=alt.Y(
+                "y:Q",
+                title="zero-shot accuracy, after / before",
+                axis=alt.Axis(format=PERCENT),
+                scale=alt.Scale(zero=True, nice=False, padding=8),
+            ),
+            color=theme.colour(frames.groups(table), [record["group"] for record in records]),
+            shape=theme.shape(frames.groups(table), [record["group"] for record in records]),
+            size=alt.Size("rank:Q", scale=alt.Scale(domain=[0, 1], range=[40, 190]), legend=None),
+            tooltip=[
+                alt.Tooltip("run:N"),
+                alt.Tooltip("x:Q", title="test accuracy", format=".1%"),
+                alt.Tooltip("y:Q", title="zero-shot kept", format=".1%"),
+            ],
+        )
+    )
+    layers = [*_reference("y", 1.0, "base model's zero-shot"), dots]
+    before = frames.read(table, f"{ACCURACY}.base", {"split": "test", "component": "text"}, by=())
+    if before:
+        layers = [*_reference("x", before[0]["value"], "base, text head"), *layers]
+    return [
+        alt.layer(
+            *layers,
+            width="container",
+            height=340,
+            description="Scatter of runs: test accuracy against the share of zero-shot accuracy kept.",
+        )
+    ]
+
+
+def _rank(run: Run, table: "Table") -> float:
+    """The run's learning rate as a place from 0 (smallest of the study) to 1 (largest)."""
+    rates = sorted({other.lr for other in frames.runs(table) if other.lr is not None})
+    if run.lr is None or len(rates) < 2:
+        return 0.5
+    return rates.index(run.lr) / (len(rates) - 1)
+
+
+def _reference(axis: str, value: float, label: str) -> list[alt.Chart]:
+    """A dashed line at the base model's value on one axis, and its name."""
+    base = alt.Chart(alt.Data(values=[{axis: value, "label": label}]))
+    rule = base.mark_rule(strokeDash=[4, 4], color=theme.REFERENCE)
+    text = base.mark_text(fontSize=10, color=theme.REFERENCE, align="right" if axis == "y" else "left")
+    if axis == "y":
+        name = text.encode(x=alt.value("width"), y="y:Q", text="label:N", yOffset=alt.value(9))
+        return [rule.encode(y="y:Q"), name]
+    name = text.encode(
+        x="x:Q", y=alt.value("height"), text="label:N", xOffset=alt.value(6), yOffset=alt.value(-9)
+    )
+    return [rule.encode(x="x:Q"), name]
+
+
+def shifts(table: "Table") -> list[alt.FacetChart]:
+    """Accuracy under shift, by setting: read under the trained head and under the original text head."""
+    runs = frames.done(table)
+    found: dict[tuple[str, str, str, str], list[float]] = {}
+    for where in ({"split": "test"}, {"split": "shift:*"}):
+        for record in frames.read(table, ACCURACY, where, by=("run", "split", "component")):
+            if record["component"] in ("trained", "text"):
+                split = record["split"].removeprefix("shift:")
+                for run in runs:
+                    if run.id == record["run"]:
+                        key = (split, run.group, run.setting, f"{record['component']} head")
+                        found.setdefault(key, []).append(record["value"])
+    splits = list(dict.fromkeys(key[0] for key in found))
+    if not [split for split in splits if split != "test"]:
+        return []
+    base = {
+        record["split"].removeprefix("shift:"): record["value"]
+        for record in frames.read(table, f"{ACCURACY}.base", {"component": "text"}, by=("split",))
+    }
+    records = [
+        dict(zip(("split", "group", "setting", "head"), key, strict=True))
+        | {"value": frames.mean(values), "before": base.get(key[0])}
+        for key, values in found.items()
+    ]
+    drawn = [record["group"] for record in records]
+    settings = list(dict.fromkeys(run.setting for run in runs))
+    y = alt.Y("setting:N", sort=settings, title=None, axis=alt.Axis(grid=True))
+    data = alt.Chart().encode(
+        y=y, color=theme.colour(frames.groups(table), drawn, legend=alt.Legend(symbolOpacity=1))
+    )
+    join = data.mark_rule(opacity=0.45, strokeWidth=2).encode(x="min(value):Q", x2="max(value):Q")
+    before = alt.Chart().mark_rule(strokeDash=[4, 4], color=theme.REFERENCE).encode(x="mean(before):Q")
+    dots = data.mark_point(size=55, strokeWidth=1.8, opacity=1).encode(
+        x=alt.X("value:Q", title=None, axis=alt.Axis(format=PERCENT, tickCount=4, grid=True)),
+        fill=alt.condition(
+            "datum.head == 'trained head'",
+            theme.colour(frames.groups(table), drawn),
+            alt.value("transparent"),
+        ),
+        tooltip=[
+            alt.Tooltip("setting:N"),
+            alt.Tooltip("split:N"),
+            alt.Tooltip("head:N"),
+            alt.Tooltip("value:Q", title="accuracy", format=".1%"),
+        ],
+    )
+    return [
+        alt.layer(before, join, dots, data=alt.Data(values=records))
+        .properties(width=145, height=alt.Step(20))
+        .facet(column=alt.Column("split:N", sort=splits, title=None))
+        .properties(
+            spacing=18,
+            description="Accuracy by setting, in distribution and under each shift: filled dots are read "
+            "under the trained head, open ones under the original text head.",
+        )
+    ]
+
+
+def training(table: "Table") -> list[alt.Chart]:
+    """Loss and validation accuracy while training: one thin line for each run."""
+    return [
+        chart
+        for metric, title, form in (
+            ("training.loss", "training loss, nats", "~g"),
+            ("training.val_acc1", "validation accuracy, trained head", PERCENT),
+        )
+        if (chart := _curves(table, metric, title, form)) is not None
+    ]
+
+
+def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | None:
+    steps: dict[str, list[tuple[int, float]]] = {}
+    for record in frames.read(table, metric, by=("run", "step")):
+        if record["step"] is not None:
+            steps.setdefault(record["run"], []).append((record["step"], record["value"]))
+    records = [
+        {
+            "group": run.group,
+            "run": run.name,
+            "rank": _rank(run, table),
+            "step": step,
+            "value": round(value, 4),
+        }
+        for run in frames.runs(table)
+        for step, value in thin(sorted(steps.get(run.id, [])))
+    ]
+    if not records:
+        return None
+    return (
+        alt.Chart(alt.Data(values=records))
+        .mark_line(strokeWidth=1.3, point=metric != "training.loss" and alt.OverlayMarkDef(size=14))
+        .encode(
+            x=alt.X(
+                "step:Q",
+                title="optimiser step",
+                axis=alt.Axis(tickMinStep=1, tickCount=6),
+                scale=alt.Scale(nice=False),
+            ),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis(format=form, tickCount=5)),
+            color=theme.colour(frames.groups(table), [record["group"] for record in records]),
+            detail="run:N",
+            opacity=alt.Opacity("rank:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 0.95]), legend=None),
+            tooltip=["run:N", "step:Q", alt.Tooltip("value:Q", title=title, format=".3f")],
+        )
+        .properties(
+            width="container", height=220, title=title, description=f"{title}, by step, for every run."
+        )
+    )
+
+
+def thin(curve: Sequence[tuple[int, float]], most: int = POINTS_AT_MOST) -> list[tuple[int, float]]:
+    """A curve of at most `most` points: means over equal stretches of steps, at the last step of each.
+
+    >>> thin([(1, 4.0), (2, 2.0), (3, 1.0), (4, 0.0), (5, 0.5)], most=3)
+    [(2, 3.0), (4, 0.5), (5, 0.5)]
+    """
+    size = max(1, -(-len(curve) // most))
+    parts = [curve[start : start + size] for start in range(0, len(curve), size)]
+    return [(part[-1][0], frames.mean([value for _, value in part])) for part in parts]

@@ -1,0 +1,90 @@
+"""What the page shows below the answers, in order, with the words that go beside each chart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import altair as alt
+
+from tunescope.report import charts
+from tunescope.report.heatmap import entropy_by_layer
+
+if TYPE_CHECKING:
+    from tunescope.results.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One part of the page.
+
+    Args:
+        key: its anchor.
+        title: its heading.
+        caption: how to read it.
+        absent: the sentence that stands there where the table has nothing to draw.
+        wide: whether the chart scrolls sideways on a narrow page rather than shrink.
+        draw: the charts, from the table.
+    """
+
+    key: str
+    title: str
+    caption: str
+    absent: str
+    wide: bool
+    draw: "Callable[[Table], Sequence[alt.TopLevelMixin]]"
+
+
+FIGURES = (
+    Figure(
+        "entropy",
+        "Attention entropy, layer by layer",
+        "Change of attention entropy against the model before tuning, in nats, mean over the heads of a "
+        "layer. Red: attention became narrower than before. Blue: it spread out. "
+        "A mean near zero can hide heads that moved in opposite directions; the table of runs has the mean "
+        "magnitude beside it.",
+        "No change of attention entropy is in the table: the study has no attention probe, or no run of it "
+        "was measured.",
+        True,
+        entropy_by_layer,
+    ),
+    Figure(
+        "learning-rate",
+        "What the learning rate does",
+        "Each dot is one run, lines join the means of a group. The learning rate is on a logarithmic scale. "
+        "Runs that failed are not drawn.",
+        "There is no curve over learning rates: fewer than two learning rates were measured.",
+        False,
+        charts.learning_rate,
+    ),
+    Figure(
+        "trade-off",
+        "What was gained, and what it cost",
+        "Each dot is one run; a larger dot is a larger learning rate. To the right: better at the task "
+        "it was tuned for. Higher: more of its zero-shot accuracy kept; the dashed "
+        "line is the model before tuning.",
+        "There is no zero-shot retention to set against test accuracy: the study has no zero-shot task, or "
+        "no run was measured on both.",
+        False,
+        charts.trade_off,
+    ),
+    Figure(
+        "shifts",
+        "Under a shift: is it the encoder or the head?",
+        "Accuracy by setting, mean over seeds. Filled dots: read under the trained head. Open dots: the same "
+        "tuned encoder under the original text head. A drop in both sits in the encoder; a drop under the "
+        "trained head alone sits in the head. The dashed line is the model before "
+        "tuning, under the text head.",
+        "No accuracy under a shift is in the table.",
+        True,
+        charts.shifts,
+    ),
+    Figure(
+        "training",
+        "Training curves",
+        "One thin line for each run, fainter for smaller learning rates. Long curves are means over equal "
+        "stretches of steps.",
+        "No training curves are in the table.",
+        False,
+        charts.training,
+    ),
+)

@@ -1,0 +1,85 @@
+"""One look for every chart: colours that read on light and on dark paper, and no background of its own.
+
+Text, axes and rules get their colours from the page's style sheet (Vega's SVG carries them as attributes,
+which CSS overrides), so a chart follows the reader's light or dark setting without being drawn again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer` says that it gives
+
+# Each has a contrast of at least 3:1 on the page's light and on its dark paper.
+COLOURS = ("#2f7fd0", "#d0670c", "#1f9a63", "#b8529a", "#8a6ad8", "#8b8100", "#d1453f", "#11909f", "#7d838c")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+FALL, STILL, RISE = "#a83a26", "#f5f2ec", "#245f9e"  # ends and middle of the diverging scale
+REFERENCE = "#80868f"  # the base model's lines
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+INK, LINE = "#3d4046", "#dedbd4"
+
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": FONT,
+    "padding": 4,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": 500,
+        "titlePadding": 8,
+        "gridColor": LINE,
+        "domain": False,
+        "ticks": False,
+        "labelPadding": 6,
+        "labelLimit": 240,
+    },
+    "axisX": {"domain": True, "domainColor": LINE, "grid": False},
+    "legend": {
+        "orient": "top",
+        "direction": "horizontal",
+        "title": None,
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": 500,
+        "labelLimit": 180,
+        "columns": 4,
+        "symbolStrokeWidth": 2,
+        "offset": 8,
+    },
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "labelFontWeight": 600},
+    "title": {"color": INK, "anchor": "start", "fontSize": 12, "fontWeight": 600, "offset": 10},
+}
+
+
+def colour(groups: Sequence[str], drawn: Sequence[str], legend: Any = alt.Undefined) -> alt.Color:
+    """A group's colour: its place among all groups of the study, the same in every chart.
+
+    Args:
+        groups: every group of the study, in order.
+        drawn: the groups that this chart shows; only they stand in its legend.
+        legend: settings of the legend; None = there is none.
+    """
+    return alt.Color("group:N", scale=_scale(groups, drawn, COLOURS), legend=legend)
+
+
+def shape(groups: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
+    """A group's shape, for readers who do not tell the colours apart."""
+    return alt.Shape("group:N", scale=_scale(groups, drawn, SHAPES))
+
+
+def _scale(groups: Sequence[str], drawn: Sequence[str], values: Sequence[str]) -> alt.Scale:
+    place = {group: values[i % len(values)] for i, group in enumerate(groups)}
+    domain = [group for group in groups if group in set(drawn)]
+    return alt.Scale(domain=domain, range=[place[group] for group in domain])
+
+
+def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The chart as Vega-Lite JSON in the house's look."""
+    return chart.to_dict() | {"config": CONFIG}

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+from report import synthetic_study as made_up
+from report.records import records
+
+from tunescope.report import charts, frames
+from tunescope.report.figures import FIGURES
+
+
+def rows(table, metric, **where):
+    return [
+        row
+        for row in table.rows.to_pylist()
+        if row["metric"] == metric and all(row[key] == value for key, value in where.items())
+    ]
+
+
+def test_learning_rate_has_a_dot_for_each_run_that_is_done(table):
+    entropy, accuracy, retention = charts.learning_rate(table)
+    for chart in (entropy, accuracy, retention):
+        assert len(records(chart)[0]) == 19
+        assert "full lr=0.001 seed=2" not in {record["run"] for record in records(chart)[0]}
+    magnitudes = [abs(row["value"]) for row in rows(table, "attention.entropy.change", run="run00")]
+    first = next(record for record in records(entropy)[0] if record["run"] == "full lr=1e-05 seed=0")
+    assert first["value"] == pytest.approx(math.fsum(magnitudes) / len(magnitudes), abs=1e-12)
+    assert first["lr"] == 1e-5
+
+
+def test_learning_rate_needs_two_of_them():
+    study = made_up.study(runs={"full": {"adapt": "full", "lr": 1e-4}})
+    assert charts.learning_rate(made_up.table(study)) == []
+
+
+def test_trade_off_pairs_test_accuracy_with_retention(table):
+    (chart,) = charts.trade_off(table)
+    dots = next(found for found in records(chart) if "rank" in found[0])
+    assert len(dots) == 19
+    (accuracy,) = rows(table, "transfer.acc1", run="run04", split="test", component="trained")
+    (kept,) = rows(table, "transfer.acc1.retention", run="run04")
+    dot = next(record for record in dots if record["run"] == "full lr=0.0001 seed=1")
+    assert (dot["x"], dot["y"]) == (accuracy["value"], kept["value"])
+    ranks = {record["lr"]: record["rank"] for record in dots}
+    assert ranks == {1e-5: 0.0, 1e-4: 0.25, 1e-3: 0.5, 5e-3: 0.75, 1e-2: 1.0}
+
+
+def test_shifts_are_means_over_seeds_for_each_head(table):
+    (chart,) = charts.shifts(table)
+    found = records(chart)[0]
+    assert {record["split"] for record in found} == {"test", *made_up.SHIFTS}
+    assert len(found) == 8 * 4 * 2
+    for head in ("trained", "text"):
+        seeds = [
+            rows(table, "transfer.acc1", run=run, split="shift:emoji/noto", component=head)[0]["value"]
+            for run in ("run03", "run04", "run05")
+        ]
+        (record,) = [
+            r
+            for r in found
+            if (r["split"], r["setting"], r["head"]) == ("emoji/noto", "full lr=0.0001", f"{head} head")
+        ]
+        assert record["value"] == pytest.approx(np.mean(seeds), abs=1e-12)
+        assert record["before"] == pytest.approx(0.31)
+
+
+def test_training_curves_are_thinned_and_keep_their_mean(table):
+    loss, accuracy = charts.training(table)
+    found = [record for record in records(loss)[0] if record["run"] == "lora lr=0.001 seed=0"]
+    assert [record["step"] for record in found] == list(range(1, 46))
+    assert {record["step"] for record in records(accuracy)[0]} == {15, 30, 45}
+    curve = [(step, math.sin(step)) for step in range(1, 1001)]
+    thinned = charts.thin(curve)
+    assert len(thinned) <= charts.POINTS_AT_MOST
+    assert thinned[-1][0] == 1000
+    sizes = np.diff([0, *(step for step, _ in thinned)])
+    assert np.dot(sizes, [value for _, value in thinned]) == pytest.approx(sum(v for _, v in curve), abs=1e-9)
+
+
+def test_a_group_has_one_colour_in_every_chart(table):
+    found: dict[str, set[str]] = {}
+
+    def walk(node):
+        if isinstance(node, dict):
+            if node.get("field") == "group" and "scale" in node and node["scale"]["range"][0].startswith("#"):
+                for group, colour in zip(node["scale"]["domain"], node["scale"]["range"], strict=True):
+                    found.setdefault(group, set()).add(colour)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    for figure in FIGURES:
+        for chart in figure.draw(table):
+            walk(chart.to_dict())
+    assert found.keys() == set(frames.groups(table))
+    assert all(len(colours) == 1 for colours in found.values())
+    assert len(set.union(*found.values())) == len(found)
+
+
+def test_a_run_in_two_groups_is_drawn_in_both():
+    study = made_up.study(
+        runs={"a": {"adapt": "full", "lr": [1e-4, 1e-3]}, "b": {"adapt": "full", "lr": 1e-4}}, seeds=[0]
+    )
+    table = made_up.table(study)
+    shared = table.runs.to_pylist()
+    shared[2]["run"] = shared[0]["run"]
+    table = made_up.Table(table.rows, made_up.pa.Table.from_pylist(shared, schema=table.runs.schema))
+    _, accuracy, _ = charts.learning_rate(table)
+    drawn = {record["run"]: record["value"] for record in records(accuracy)[0]}
+    assert drawn["a lr=0.0001 seed=0"] == drawn["b lr=0.0001 seed=0"]

@@ -1,0 +1,53 @@
+import pytest
+from report import synthetic_study as made_up
+
+from tunescope.report.overview import definitions, overview
+from tunescope.results.metric import declared
+from tunescope.results.row import Row, rows_table
+from tunescope.results.table import Table
+
+
+def test_every_run_has_a_line_with_its_headline_numbers(study, table):
+    found = overview(table, study)
+    assert [line.name for line in found.lines] == [member.name for member in study.members()]
+    headings = [heading for heading, _ in found.columns]
+    line = dict(zip(headings, found.lines[3].values, strict=True))
+    shifted = [
+        row["value"]
+        for row in table.rows.to_pylist()
+        if (row["run"], row["metric"], row["component"]) == ("run03", "transfer.acc1", "text")
+        and (row["split"] or "").startswith("shift:")
+    ]
+    assert line["shifts, text head"] == pytest.approx(sum(shifted) / 3)
+    assert line["trained parameters"] == 1_200_000
+
+
+def test_failed_runs_say_why_and_missing_ones_are_named(study):
+    gone = "lora lr=0.005 seed=1"
+    table = made_up.table(study, missing=(gone,))
+    found = overview(table, study)
+    lines = {line.name: line for line in found.lines}
+    assert (lines[gone].status, lines["full lr=0.001 seed=2"].cause) == ("missing", "diverged at step 17")
+    assert (found.count("done"), found.count("failed"), found.count("missing")) == (18, 1, 1)
+    assert lines[gone].cause
+
+
+def test_a_run_that_the_table_never_heard_of_is_missing(study, table):
+    short = Table(table.rows, table.runs.slice(0, 5))
+    found = overview(short, study)
+    assert len(found.lines) == len(study.members())
+    assert found.count("missing") == len(study.members()) - 5
+
+
+def test_only_what_was_measured_has_a_column(study, table):
+    bare = Table(rows_table("run00", [Row("training.seconds", 3.0)]), table.runs)
+    assert overview(bare, study).columns == (("seconds", "plain"),)
+
+
+def test_derived_forms_stand_with_their_metric(table):
+    found = definitions(table)
+    forms = {metric.name: forms for metric, forms in found.metrics}
+    assert forms["attention.entropy"] == ("base", "change")
+    assert forms["transfer.acc1"] == ("base", "retention")
+    assert found.unknown == ()
+    assert all(metric == declared()[metric.name] for metric, _ in found.metrics)

@@ -1,0 +1,218 @@
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pytest
+from report import synthetic_study as made_up
+
+from tunescope.report import page
+from tunescope.results.row import ROWS, Row, rows_table
+from tunescope.results.table import Table
+
+IMG = "<img src=x onerror=alert(1)>"
+SCRIPT = "</script><script>alert(2)</script>"
+
+DRAWN = """Array.from(document.querySelectorAll('.chart'), chart => {
+  const svg = chart.querySelector('svg.marks'), box = svg && svg.getBoundingClientRect();
+  if (!svg || box.width < 100 || box.height < 60) return 0;
+  return svg.querySelectorAll('.role-mark path, .role-mark line').length;
+})"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def opened(browser, path, width=1280, scheme="light"):
+    """The page in a browser with its charts drawn, and everything it complained of or asked for."""
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    heard: list[str] = []
+    tab.on("console", lambda message: heard.append(f"console {message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: heard.append(f"error: {error}"))
+    tab.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    tab.on("request", lambda request: heard.append(f"request: {request.url[:200]}"))
+    tab.goto(path.as_uri())
+    tab.wait_for_function("document.documentElement.dataset.charts", timeout=30_000)
+    assert tab.evaluate("document.documentElement.dataset.charts") == "drawn"
+    heard.remove(f"request: {path.as_uri()}")
+    return tab, [what for what in heard if not what.startswith("request: data:")]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_chart_is_drawn_and_nothing_is_asked_for(browser, written, width, scheme):
+    tab, heard = opened(browser, written, width, scheme)
+    marks = tab.evaluate(DRAWN)
+    assert len(marks) == 11  # three answers, heatmap, three over lr, trade-off, shifts, two curves
+    assert min(marks) > 0
+    assert tab.evaluate(OVERFLOW) == 0
+    assert tab.evaluate("Array.from(document.images).every(i => i.complete && i.naturalWidth > 0 && i.alt)")
+    assert heard == []
+    tab.close()
+
+
+def test_axes_follow_the_readers_colours(browser, written):
+    fills = []
+    for scheme in ("light", "dark"):
+        tab, _ = opened(browser, written, scheme=scheme)
+        fills.append(
+            tab.evaluate("getComputedStyle(document.querySelector('.chart .role-axis-label text')).fill")
+        )
+        tab.close()
+    assert fills[0] != fills[1]
+
+
+def test_a_click_sorts_the_runs(browser, written):
+    tab, _ = opened(browser, written)
+    heading = tab.get_by_role("button", name="test accuracy")
+    column = "Array.from(document.querySelectorAll('.sortable tbody tr'), row => row.cells[2].dataset.value)"
+    for direction in ("ascending", "descending"):
+        heading.click()
+        assert tab.locator(".sortable [aria-sort]").get_attribute("aria-sort") == direction
+        values = tab.evaluate(column)
+        numbers = [float(value) for value in values if value]
+        assert numbers == sorted(numbers, reverse=direction == "descending")
+        assert values[-1] == ""  # the run that failed stays last
+    tab.close()
+
+
+def test_names_from_data_are_inert(browser, tmp_path):
+    runs = {
+        IMG: {"adapt": "full", "lr": [1e-4, 1e-3]},
+        SCRIPT: {"adapt": "linear_probe", "lr": 1e-3},
+    }
+    study = made_up.study(about=IMG, model=SCRIPT, runs=runs, task={"data": IMG, "label": SCRIPT})
+    table = made_up.table(study, diverged=())
+    foreign = rows_table(
+        "run00", [Row(SCRIPT, 1.0), Row("transfer.acc1", 0.4, split=f"shift:{IMG}", component="text")]
+    )
+    table = Table(pa.concat_tables([table.rows, foreign]), table.runs)
+    answers = [
+        replace(answer, sentence=IMG, warnings=(SCRIPT,)) for answer in made_up.answers(table, (SCRIPT, IMG))
+    ]
+    made = replace(made_up.MADE, machine=IMG, study_yaml=SCRIPT, command="{{ 7 * 7 }} " + SCRIPT)
+    path = page.write(tmp_path, study, table, answers, made_up.arrays(table), made)
+    tab, heard = opened(browser, path)
+    tab.locator(".answer .chart .role-mark.mark-symbol path").last.hover()
+    tip = tab.locator("#vg-tooltip-element")
+    tip.wait_for(state="visible")
+    assert IMG in tip.inner_text()
+    assert tab.locator("img:not([src^='data:'])").count() == 0
+    assert tab.evaluate("Array.from(document.scripts).filter(s => s.type !== 'application/json').length") == 2
+    assert "{{ 7 * 7 }}" in tab.locator("#made").inner_text()
+    assert heard == []
+    tab.close()
+
+
+def test_the_page_is_small_and_allows_nothing_from_outside(written):
+    text = written.read_text(encoding="utf-8")
+    assert len(text.encode()) < 3_000_000
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    directives = dict(part.strip().split(" ", 1) for part in unescape(policy[1]).split(";"))
+    assert directives["default-src"] == "'none'"
+    assert "unsafe" not in directives["script-src"]
+    assert directives["img-src"] == "data:"
+
+
+class Nesting(HTMLParser):
+    """Every element is closed where it was opened."""
+
+    VOID = ("meta", "img", "link", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.targets += [value[1:] for name, value in attrs if name == "href" and value and value[0] == "#"]
+        self.stack += [] if tag in self.VOID else [tag]
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+def well_formed(text: str) -> None:
+    nesting = Nesting()
+    nesting.feed(text)
+    assert nesting.stack == []
+    assert len(nesting.ids) == len(set(nesting.ids))
+    assert set(nesting.targets) <= set(nesting.ids)
+
+
+def test_elements_nest_and_links_lead_somewhere(written):
+    well_formed(written.read_text(encoding="utf-8"))
+
+
+def test_the_same_study_gives_the_same_page(study, table, written):
+    again = page.render(study, table, made_up.answers(table), made_up.arrays(table), made_up.MADE)
+    assert again == written.read_text(encoding="utf-8")
+
+
+def test_a_page_is_written_whole_or_not_at_all(study, table, tmp_path):
+    (tmp_path / page.NAME).mkdir()
+    with pytest.raises(OSError, match=re.escape(page.NAME)):
+        page.write(tmp_path, study, table, [], {}, made_up.MADE)
+    assert [path.name for path in tmp_path.iterdir()] == [page.NAME]
+
+
+def only(table: Table, keep: str) -> Table:
+    """The table without the rows whose metric, split or component does not match."""
+    rows = table.rows.to_pylist()
+    kept = [row for row in rows if re.search(keep, f"{row['metric']} {row['split']} {row['component']}")]
+    return Table(pa.Table.from_pylist(kept, schema=ROWS), table.runs)
+
+
+@pytest.mark.parametrize(
+    ("keep", "there", "absent"),
+    [
+        (r"^(?!.*zero_shot)", ["entropy", "learning-rate", "shifts", "training"], ["trade-off"]),
+        (r"^(?!attention)", ["learning-rate", "trade-off", "shifts", "training"], ["entropy"]),
+        (r"^(?!.*(text|None)$)", ["learning-rate", "shifts"], ["entropy", "trade-off", "training"]),
+        (r"^training", ["training"], ["entropy", "learning-rate", "trade-off", "shifts"]),
+    ],
+    ids=["no zero-shot", "no attention", "no text head", "no probes"],
+)
+def test_what_was_not_measured_is_said_and_not_drawn(study, table, keep, there, absent):
+    text = page.render(study, only(table, keep), [], {}, made_up.MADE)
+    well_formed(text)
+    for key in (*there, *absent, "maps"):
+        section = text.split(f'<section id="{key}"')[1].split("</section>")[0]
+        assert ("data-chart" in section) is (key in there), key
+        assert ('class="absent"' in section) is (key not in there), key
+
+
+def test_all_runs_failed(browser, study, tmp_path):
+    names = tuple(member.name for member in study.members())
+    table = made_up.table(study, diverged=names)
+    path = page.write(tmp_path, study, table, made_up.answers(table), {}, made_up.MADE)
+    tab, heard = opened(browser, path)
+    assert heard == []
+    assert "nothing to compare" in tab.locator("header").inner_text()
+    assert tab.locator(".bad").count() == len(names)
+    tab.close()
+
+
+def test_one_run(browser, tmp_path):
+    study = made_up.study(runs={"full": {"adapt": "full", "lr": 1e-4}}, seeds=[0])
+    table = made_up.table(study)
+    path = page.write(tmp_path, study, table, [], made_up.arrays(table), made_up.MADE)
+    tab, heard = opened(browser, path)
+    assert heard == []
+    assert min(tab.evaluate(DRAWN)) > 0
+    tab.close()
+
+
+def test_a_table_of_metrics_that_nobody_declared(study):
+    runs = pa.table(
+        {
+            name: ["done" if name == "status" else "theirs"]
+            for name in ("run", "study", "group", "name", "status", "cause")
+        }
+    )
+    table = Table(rows_table("theirs", [Row("glue.f1", 0.5)]), runs)
+    text = page.render(study, table, [], {}, made_up.MADE)
+    well_formed(text)
+    assert "<code>glue.f1</code>" in text
+    assert "data-chart" not in text.split("<body>")[1].split("<script")[0]
