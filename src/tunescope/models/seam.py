@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tunescope.errors import ModelError
+from tunescope.models.blockrows import BlockRows
 from tunescope.models.modelmap import ModelMap
 from tunescope.models.tap import NAME, Call, attention_modules, listening, register
-from tunescope.models.watch import BlockRows, Seen, watch
+from tunescope.models.watch import Seen, watch
 
 if TYPE_CHECKING:
     from tunescope.models.encoder import Encoder

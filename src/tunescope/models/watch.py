@@ -1,8 +1,7 @@
 """Reading rows of attention beside a forward pass: what `watch` hands out, and how it is gathered."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,42 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tunescope.errors import ModelError
+from tunescope.models.blockrows import BlockRows, Reducer
 from tunescope.models.modelmap import Tower, module_at
 from tunescope.models.pooling import attention_pool, pool_value_norms, pooled_row, real_tokens, text_inputs
 from tunescope.models.tap import Call, attention_modules, listening, logits, value_norms
 
 if TYPE_CHECKING:
     from tunescope.models.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class BlockRows:
-    """Every row of one block's attention, alive only while it is reduced.
-
-    Args:
-        block: index from 0.
-        logits: scaled and masked, at least float32; −∞ where a key is hidden.
-        real: which tokens are real (padding out); these are the queries worth averaging over.
-        value_norms: ‖v_j‖, where asked for.
-    """
-
-    block: int
-    logits: Float[Tensor, "b h q k"]
-    real: Bool[Tensor, "b q"]
-    value_norms: Float[Tensor, "b h k"] | None
-
-    @property
-    def rows(self) -> Float[Tensor, "b h q k"]:
-        """Attention probabilities: softmax of `logits`."""
-        return self.logits.softmax(-1)
-
-    @property
-    def mask(self) -> Bool[Tensor, "b h q k"]:
-        """Which keys each query sees."""
-        return self.logits > -torch.inf
-
-
-Reducer = Callable[[BlockRows], Any]
 
 
 class Seen:
