@@ -16,7 +16,6 @@ def call(args: argparse.Namespace) -> int:
     from tunescope.results.store import Store
 
     freed = Store(args.results / "store").gc()
-    print(
-        f"removed {freed.folders} unfinished runs ({freed.bytes / 1e6:.1f} MB) and {freed.claims} stale claims"
-    )
+    size = freed.bytes / 1e6
+    print(f"removed {freed.folders} unfinished runs ({size:.1f} MB) and {freed.claims} stale claims")
     return 0

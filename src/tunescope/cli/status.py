@@ -18,16 +18,19 @@ def call(args: argparse.Namespace) -> int:
     from tunescope.results.store import Store
 
     store = Store(args.results / "store")
-    outcomes = [store.read(id).outcome["status"] for id in store.ids()]
+    outcomes = [store.read(id).outcome for id in store.ids()]
+    runs = [outcome["status"] for outcome in outcomes if outcome.get("kind") != "base"]
     standing = {
-        "done": outcomes.count("done"),
-        "failed": outcomes.count("failed"),
+        "done": runs.count("done"),
+        "failed": runs.count("failed"),
+        "base measurements": len(outcomes) - len(runs),
         "failed tries": {id: failure["cause"] for id, failure in store.failures().items()},
     }
     if args.json:
         print(json.dumps(standing, indent=1))
         return 0
     print(f"{standing['done']} runs done, {standing['failed']} published as failed")
+    print(f"{standing['base measurements']} measurements of base models, shared by the runs")
     for id, cause in standing["failed tries"].items():
         print(f"{id[:12]}  not there; the last try failed: {cause}")
     return 0

@@ -26,5 +26,5 @@ def call(args: argparse.Namespace) -> int:
     if args.discard:
         for key in broken:
             print(f"{key}: moved to {store.discard(key)}")
-    print(f"{len(store.ids())} runs, {len(broken)} broken")
+    print(f"{len(store.ids())} published, {len(broken)} broken")
     return 1 if broken and not args.discard else 0

@@ -40,11 +40,13 @@ def execute(
             check(members)
             serial(list(todo.values()), store, tell)
         else:
-            workers = min(workers or min(cores(), 4), len(todo))
-            # In a worker of its own, so that this process stays free of torch and its threads.
-            with ProcessPoolExecutor(1, mp_context=context(max(1, cores() // workers))) as pool:
+            workers = workers or min(cores(), 4)
+            # Of the workers asked for, not of those that are busy: another number of threads rounds differently,
+            # and a study that goes on with its last run must come to the table of one that ran through.
+            made = context(threads=max(1, cores() // workers))
+            with ProcessPoolExecutor(1, mp_context=made) as pool:  # this process stays free of torch
                 pool.submit(check, members).result()
-            processes(list(todo.values()), store, tell, workers)
+            processes(list(todo.values()), store, tell, workers, made)
     return plan(study, store)
 
 

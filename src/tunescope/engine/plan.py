@@ -40,19 +40,17 @@ def plan(study: Study, store: Store) -> list[Planned]:
 
 
 def _plan(members: list[Member], store: Store) -> Iterator[Planned]:
-    known: dict[str, str] = {}
+    prints: dict[str, str] = {}
     for member in members:
         spec = member.spec
-        if spec.model not in known:
-            known[spec.model] = model_fingerprint(spec.model)
-        for reference in spec.data_references():
-            if reference not in known:
-                known[reference] = data_fingerprint(reference)
-        id = identity(spec, known)
-        if store.has(id):
-            outcome = store.read(id).outcome
-            state: State = "done" if outcome["status"] == "done" else "failed"
-            yield Planned(member, id, state, outcome.get("cause", ""))
+        if spec.model not in prints:
+            prints[spec.model] = model_fingerprint(spec.model)
+        prints |= {ref: data_fingerprint(ref) for ref in spec.data_references() if ref not in prints}
+        id = identity(spec, prints)
+        published = store.find(id)
+        if published is not None:
+            state: State = "done" if published.outcome["status"] == "done" else "failed"
+            yield Planned(member, id, state, published.outcome.get("cause", ""))
         else:
             failure = store.failure(id)
             yield Planned(member, id, "missing", failure["cause"] if failure else "")

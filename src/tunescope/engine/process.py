@@ -44,12 +44,13 @@ class _Worker:
     pipe: Connection
 
 
-def processes(todo: Sequence[Planned], store: Store, tell: Tell, workers: int) -> None:
+def processes(
+    todo: Sequence[Planned], store: Store, tell: Tell, workers: int, made: ForkServerContext
+) -> None:
     """Carry out the runs, `workers` at a time. Returns when each is published or has failed.
 
     A worker that dies (killed, out of memory) fails its own run, by name; the others go on.
     """
-    made = context(threads=max(1, cores() // workers))
     queue = deque(todo)
     busy: dict[Connection, _Worker] = {}
     try:

@@ -11,6 +11,7 @@ from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.data.task import task_examples
+from tunescope.engine.base import observe_base, write_arrays
 from tunescope.engine.plan import Planned
 from tunescope.errors import Diverged
 from tunescope.methods.method import Installed, Method
@@ -56,8 +57,13 @@ class Tuned:
         return state | {f"head.{name}": value.detach() for name, value in self.head.state_dict().items()}
 
 
-def tune(spec: RunSpec, on_step: Step | None = None) -> Tuned:
+def tune(spec: RunSpec, on_step: Step | None = None, store: Store | None = None) -> Tuned:
     """Carry out the tuning of one run; the base model is probed on the way.
+
+    Args:
+        spec: the run.
+        on_step: called after every optimiser step.
+        store: where measurements of base models are shared.
 
     Raises:
         TunescopeError: the model, the data or the method do not fit.
@@ -65,7 +71,7 @@ def tune(spec: RunSpec, on_step: Step | None = None) -> Tuned:
     """
     encoder = load(spec.model)
     examples = task_examples(spec, encoder.preprocess)
-    before = observe(_probes(spec), Subject(encoder, None, TOWER, measured(examples)))
+    before = observe_base(spec, Subject(encoder, None, TOWER, measured(examples)), store)
     head = head_for(spec, encoder, examples["train"])
     installed = install(spec, encoder)
     history = train(encoder, installed, head, spec, examples["train"], examples["val"], on_step=on_step)
@@ -95,7 +101,7 @@ def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> di
         the outcome: `{"status": "done"}` or `{"status": "failed", "cause": …}`.
     """
     try:
-        tuned = tune(planned.member.spec, on_step)
+        tuned = tune(planned.member.spec, on_step, store)
     except Diverged as error:
         outcome = {"status": "failed", "cause": str(error)}
         store.publish(planned.id, lambda folder: _write(folder, planned, outcome, [], []))
@@ -107,8 +113,7 @@ def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> di
         save_file(
             {k: v.contiguous().cpu() for k, v in tuned.weights().items()}, folder / "weights.safetensors"
         )
-        arrays = {name: torch.from_numpy(array.copy()) for name, array in result.arrays.items()}
-        save_file(arrays, folder / "arrays.safetensors")
+        write_arrays(folder / "arrays.safetensors", result)
         _write(folder, planned, outcome, [*tuned.history.rows, *result.rows], tuned.history.log)
 
     store.publish(planned.id, write)

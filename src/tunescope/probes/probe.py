@@ -11,6 +11,7 @@ from tunescope.study.component import Component
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
 

@@ -65,20 +65,22 @@ class Metric:
         )
 
 
-def _training(name: str, unit: str, low: float | None, better: Better, definition: str, *dims: str) -> Metric:
-    return Metric(f"training.{name}", dims, unit, (low, None), better, definition, "tunescope", ())
+def _training(
+    name: str, unit: str, low: float | None, high: float | None, better: Better, definition: str, *dims: str
+) -> Metric:
+    return Metric(f"training.{name}", dims, unit, (low, high), better, definition, "tunescope", ())
 
 
 TRAINING = (
-    _training("loss", "nats", None, "lower", "mean loss of the step's batch, penalties included", "step"),
     _training(
-        "penalty", "nats", 0.0, None, "a penalty's part of the loss, weight included", "component", "step"
+        "loss", "nats", None, None, "lower", "mean loss of the step's batch, penalties included", "step"
     ),
-    _training("lr", "1", 0.0, None, "learning rate of the step", "step"),
-    _training("val_acc1", "1", 0.0, "higher", "validation accuracy under the trained head", "step"),
-    _training("seconds", "s", 0.0, "lower", "wall-clock seconds of tuning; differs between machines"),
-    _training("trainable", "1", 0.0, None, "number of trained parameters, head included"),
-    _training("total", "1", 0.0, None, "number of parameters of model and head"),
+    _training("penalty", "nats", 0.0, None, None, "a penalty's part, weight included", "component", "step"),
+    _training("lr", "1", 0.0, None, None, "learning rate of the step", "step"),
+    _training("val_acc1", "1", 0.0, 1.0, "higher", "validation accuracy under the trained head", "step"),
+    _training("seconds", "s", 0.0, None, "lower", "wall-clock seconds of tuning; differs between machines"),
+    _training("trainable", "1", 0.0, None, None, "number of trained parameters, head included"),
+    _training("total", "1", 0.0, None, None, "number of parameters of model and head"),
 )
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tunescope.study.component import Component
 from tunescope.study.run import RunSpec
 
 SCHEMA = 1
@@ -32,11 +33,34 @@ def identity(spec: RunSpec, fingerprints: Mapping[str, str]) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    versions = {place: part.version for place, part in spec.components().items()}
+    return _digest({"schema": SCHEMA, "spec": _by_content(spec, fingerprints), "versions": versions})
+
+
+def base_identity(spec: RunSpec, probe: Component, fingerprints: Mapping[str, str]) -> str:
+    """The identity of what one probe of a run sees in the model before tuning: the same for many runs.
+
+    Args:
+        spec: the run; its model, task and transfer count.
+        probe: one of the run's probes.
+        fingerprints: as for `identity`.
+    """
+    said = _by_content(spec, fingerprints)
+    seen = {part: said[part] for part in ("model", "task", "transfer")}
+    return _digest(
+        {"schema": SCHEMA, "base": seen, "probe": probe.model_dump(mode="json"), "version": probe.version}
+    )
+
+
+def _by_content(spec: RunSpec, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """The spec with fingerprints in the place of references."""
     said = spec.model_dump(mode="json")
     said["model"] = fingerprints[spec.model]
     said["task"]["data"] = fingerprints[spec.task.data]
     for kind in ("zero_shot", "shifts"):
         said["transfer"][kind] = [fingerprints[reference] for reference in said["transfer"][kind]]
-    versions = {place: part.version for place, part in spec.components().items()}
-    document = {"schema": SCHEMA, "spec": said, "versions": versions}
+    return said
+
+
+def _digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(document).encode()).hexdigest()

@@ -1,0 +1,63 @@
+"""What the probes see in the base model: measured once per model, data and probe, shared by all runs."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tunescope.data.load import fingerprint as data_fingerprint
+from tunescope.models.fingerprint import fingerprint as model_fingerprint
+from tunescope.probes.measure import Observed, observe
+from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.results.row import Row, write_rows
+from tunescope.results.store import Store
+from tunescope.study.identity import base_identity
+from tunescope.study.run import RunSpec
+
+OUTCOME = {"status": "done", "kind": "base"}
+
+
+def observe_base(spec: RunSpec, subject: Subject, store: Store | None) -> Observed:
+    """What each probe of a run sees in the model before tuning, from the store where it is there already.
+
+    Args:
+        spec: the run.
+        subject: the base model and the run's examples.
+        store: where measurements are shared; None measures here and keeps nothing.
+    """
+    probes = [probe for probe in spec.probes if isinstance(probe, Probe)]
+    if store is None:
+        return observe(probes, subject)
+    prints = {ref: data_fingerprint(ref) for ref in spec.data_references()}
+    prints[spec.model] = model_fingerprint(spec.model)
+    return {
+        probe.kind: _shared(probe, base_identity(spec, probe, prints), subject, store) for probe in probes
+    }
+
+
+def _shared(probe: Probe, id: str, subject: Subject, store: Store) -> Measurement:
+    with store.claim(id) as mine:
+        if store.has(id):
+            return _read(id, store)
+        found = observe([probe], subject)[probe.kind]
+        if mine:  # else another process is about to publish the same: measuring twice is quicker than waiting
+            store.publish(id, lambda folder: _write(folder, id, found))
+        return found
+
+
+def _write(folder: Path, id: str, found: Measurement) -> None:
+    write_rows(folder / "rows.parquet", id, found.rows)
+    write_arrays(folder / "arrays.safetensors", found)
+    (folder / "outcome.json").write_text(json.dumps(OUTCOME), encoding="utf-8")
+
+
+def _read(id: str, store: Store) -> Measurement:
+    published = store.read(id)
+    rows = [Row(**{name: row[name] for name in Row._fields}) for row in published.rows.to_pylist()]
+    return Measurement(rows, published.arrays())
+
+
+def write_arrays(path: Path, found: Measurement) -> None:
+    """A measurement's arrays, by name, as safetensors."""
+    save_file({name: torch.from_numpy(array.copy()) for name, array in found.arrays.items()}, path)
