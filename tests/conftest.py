@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tunescope.engine.events import Event
     from tunescope.models.encoder import Encoder
 
 
@@ -38,3 +39,17 @@ def tiny(tiny_folder: Callable[[str], Path]) -> "Callable[[str], Encoder]":
         return load(tiny_folder(family))
 
     return load_tiny
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, list[Event]]":
+    """The small study, carried out without interruption: its folder and what was told meanwhile."""
+    from engine_study import STUDY
+
+    from tunescope import api
+
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "small.yaml").write_text(STUDY)
+    events: "list[Event]" = []
+    api.run(folder / "small.yaml", folder / "results", workers=2, tell=events.append)
+    return folder, events

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunescope.engine.events import Tell
 from tunescope.engine.execute import Executor, execute
 from tunescope.engine.plan import Planned, plan
 from tunescope.report.page import Made, write
+from tunescope.results.durable import replace
+from tunescope.results.layout import SCHEMA
 from tunescope.results.store import Store
 from tunescope.results.table import Table
 from tunescope.stats.answer import Answer, answer
 from tunescope.study.component import Component
-from tunescope.study.identity import SCHEMA
 from tunescope.study.run import RunSpec
 from tunescope.study.study import Study, dump_study, load_study
 
@@ -98,7 +101,7 @@ def run(
     results: str | Path = "results",
     executor: Executor = "process",
     workers: int | None = None,
-    tell=lambda event: None,
+    tell: Tell = lambda event: None,
 ) -> StudyResult:
     """Carry out a study, or what is missing of it, answer its questions and write its page.
 
@@ -112,40 +115,46 @@ def run(
     Raises:
         TunescopeError: something that the study asks for does not fit; nothing has been started.
     """
-    study = study if isinstance(study, Study) else load_study(study)
-    started = time.monotonic()
-    execute(study, Store(Path(results) / "store"), tell, executor, workers)
-    return report(study, results, time.monotonic() - started)
-
-
-def report(
-    study: Study | str | Path, results: str | Path = "results", seconds: float | None = None
-) -> StudyResult:
-    """Write a study's table, answers and page again from what its store holds."""
-    study = study if isinstance(study, Study) else load_study(study)
+    asked, command = _asked(study)
     store = Store(Path(results) / "store")
+    fresh = all(run.state == "missing" for run in plan(asked, store))
+    started = time.monotonic()
+    execute(asked, store, tell, executor, workers)
+    return _report(asked, store, Path(results), command, time.monotonic() - started if fresh else None)
+
+
+def report(study: Study | str | Path, results: str | Path = "results") -> StudyResult:
+    """Write a study's table, answers and page again from what its store holds."""
+    asked, command = _asked(study)
+    return _report(asked, Store(Path(results) / "store"), Path(results), command, None)
+
+
+def _asked(study: Study | str | Path) -> tuple[Study, str]:
+    """The study, and the command that carries it out."""
+    if isinstance(study, Study):
+        return study, f"tunescope run {study.study}.yaml"
+    return load_study(study), f"tunescope run {shlex.quote(str(study))}"
+
+
+def _report(study: Study, store: Store, results: Path, command: str, seconds: float | None) -> StudyResult:
     runs = plan(study, store)
     table = Table.gather(store, [(run.id, run.member) for run in runs], study.study)
     answers = answer(table, study.questions)
-    folder = Path(results) / study.study
+    folder = results / study.study
     folder.mkdir(parents=True, exist_ok=True)
     table.write(folder)
     text = json.dumps([found.to_json() for found in answers], indent=1, ensure_ascii=False)
-    (folder / "answers.json.tmp").write_text(text, encoding="utf-8")
-    os.replace(folder / "answers.json.tmp", folder / "answers.json")
+    replace(folder / "answers.json", text.encode())
     arrays = {run.id: store.read(run.id).arrays() for run in runs if run.state == "done"}
-    page = write(folder, study, table, answers, arrays, _made(study, seconds))
-    return StudyResult(study, runs, table, answers, page, folder)
-
-
-def _made(study: Study, seconds: float | None) -> Made:
     packages = ("tunescope", "torch", "transformers", "peft")
-    return Made(
+    made = Made(
         versions={"python": platform.python_version()} | {name: version(name) for name in packages},
         date=datetime.now(UTC).date().isoformat(),
         machine=f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        command=f"tunescope run {study.study}.yaml",
+        command=command,
         store_schema=SCHEMA,
         study_yaml=dump_study(study),
         seconds=seconds,
     )
+    page = write(folder, study, table, answers, arrays, made)
+    return StudyResult(study, runs, table, answers, page, folder)

@@ -47,16 +47,6 @@ def cli(*arguments: object, **options) -> subprocess.Popen:
     )
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory) -> tuple[Path, list[Event]]:
-    """The small study, carried out without interruption."""
-    folder = tmp_path_factory.mktemp("straight")
-    (folder / "small.yaml").write_text(STUDY)
-    events: list[Event] = []
-    api.run(folder / "small.yaml", folder / "results", workers=2, tell=events.append)
-    return folder, events
-
-
 def test_every_run_is_told_and_published(straight):
     folder, events = straight
     assert sorted(event.run.member.name for event in events if event.kind == "done") == [

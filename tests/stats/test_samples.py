@@ -90,6 +90,16 @@ def test_best_without_validation_is_an_error_that_says_what_to_do(make_table):
         samples(table, ask(at="best"))
 
 
+def test_fixed_factors_narrow_every_group(make_table):
+    runs = [run("a", 0, 1.0, lr=1e-3), run("a", 0, 2.0, lr=1e-4), run("b", 0, 3.0, lr=1e-3)]
+    found = samples(make_table(runs), ask(at={"lr": 1e-3}))
+    assert [group.values for group in found.groups] == [(1.0,), (3.0,)]
+    assert [group.chosen for group in found.groups] == [{"lr": 1e-3}] * 2
+    assert found.left_out == {}
+    with pytest.raises(TableError, match=r"no factor 'rl'; known: lr, seed"):
+        samples(make_table(runs), ask(at={"rl": 1e-3}))
+
+
 def test_layers_become_values_with_a_warning(make_table):
     rows = [
         {"metric": "m.x", "layer": layer, "head": h, "value": layer + h} for layer in (0, 1) for h in (0, 2)
@@ -110,7 +120,7 @@ def test_mixtures_are_warned_about(make_table):
     table = make_table([both(0, 1e-3), both(0, 1e-4), run("b", 0, 1.0)])
     assert samples(table, ask()).warnings == (
         "the number mixes component text and trained; 'where' can tell them apart",
-        "a mixes several learning rates; 'at: best' compares each group at its best",
+        "a mixes several learning rates; 'at: best' compares each group at its best, 'at: {lr: …}' at one",
     )
     assert len(samples(table, ask(where={"component": "text"})).warnings) == 1
 

@@ -24,7 +24,7 @@ def call(args: argparse.Namespace) -> int:
     for name, cls in found.items():
         print(f"{name}: {cls.summary()}")
         for metric in getattr(cls, "metrics", ()):
-            print(f"  {metric.name:34} {metric.definition} [{metric.source}]")
+            print(f"  {metric.name:34} {metric.definition} ({metric.unit}) [{metric.source}]")
             if metric.derived:
                 print(f"  {'':34} and {', '.join('.' + derived for derived in metric.derived)}")
     return 0

@@ -41,7 +41,7 @@ def execute(
             serial(list(todo.values()), store, tell)
         else:
             workers = workers or min(cores(), 4)
-            # Of the workers asked for, not of those that are busy: another number of threads rounds differently,
+            # Of the workers asked for, not of those still busy: another number of threads rounds differently,
             # and a study that goes on with its last run must come to the table of one that ran through.
             made = context(threads=max(1, cores() // workers))
             with ProcessPoolExecutor(1, mp_context=made) as pool:  # this process stays free of torch

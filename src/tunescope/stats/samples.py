@@ -48,7 +48,7 @@ def samples(table: Table, question: Question) -> Samples:
     _check(table, question, list(dict.fromkeys(run["group"] for run in runs)))
     asked = question.compare or question.among or tuple(dict.fromkeys(run["group"] for run in runs))
     members = [run for run in runs if run["group"] in asked]
-    chosen: dict[str, dict[str, Factor]] = {group: {} for group in asked}
+    chosen: dict[str, dict[str, Factor]] = {group: dict(question.fixed) for group in asked}
     if question.at == "best":
         chosen = {group: _best(table, group, members) for group in asked}
     wanted = {(run["group"], run["run"]): run for run in members if _matches(run, chosen[run["group"]])}
@@ -67,13 +67,12 @@ def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
     for group in (*(question.compare or ()), *question.among):
         if group not in groups:
             raise TableError(f"{where}: no runs of group {group!r} in the table; {nearest(group, groups)}")
+    factors = set(table.runs.column_names) - set(RESERVED)
+    for factor in (*question.fixed, *([question.against] if question.against else [])):
+        if factor not in factors:
+            raise TableError(f"{where}: the runs have no factor {factor!r}; {nearest(factor, factors)}")
     if question.against is None:
         return
-    factors = set(table.runs.column_names) - set(RESERVED)
-    if question.against not in factors:
-        raise TableError(
-            f"{where}: the runs have no factor {question.against!r}; {nearest(question.against, factors)}"
-        )
     for value in table.runs.column(question.against).to_pylist():
         if isinstance(value, str):
             raise TableError(
@@ -187,6 +186,7 @@ def _warnings(question: Question, groups: Sequence[GroupSummary]) -> list[str]:
         for group in groups:
             if len({factors.get("lr") for factors in group.factors}) > 1:
                 found.append(
-                    f"{group.name} mixes several learning rates; 'at: best' compares each group at its best"
+                    f"{group.name} mixes several learning rates; 'at: best' compares each group at its best, "
+                    "'at: {lr: …}' at one"
                 )
     return found
