@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint types clean bench
+.PHONY: demo test lint types bench clean
 .DELETE_ON_ERROR:
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -25,6 +25,10 @@ lint: .venv/.ready
 
 types: .venv/.ready
 	$(BIN)/basedpyright
+
+bench: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/seam.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
 
 clean:
 	rm -rf .venv results build dist

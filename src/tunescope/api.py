@@ -18,6 +18,7 @@ from tunescope.engine.plan import Planned, plan
 from tunescope.report.page import Made, write
 from tunescope.results.durable import replace
 from tunescope.results.layout import SCHEMA
+from tunescope.results.metric import SKIPPED
 from tunescope.results.store import Store
 from tunescope.results.table import Table
 from tunescope.stats.answer import Answer, answer
@@ -127,6 +128,14 @@ def report(study: Study | str | Path, results: str | Path = "results") -> StudyR
     """Write a study's table, answers and page again from what its store holds."""
     asked, command = _asked(study)
     return _report(asked, Store(Path(results) / "store"), Path(results), command, None)
+
+
+def skipped(table: Table) -> list[tuple[str | None, int]]:
+    """How many broken images `on_error: skip` left out, by set; None is the task's own."""
+    found = table.sql(
+        f"select split, max(value) as n from rows where metric = '{SKIPPED.name}' group by split"
+    )
+    return [(row["split"], int(row["n"])) for row in found.to_pylist()]
 
 
 def _asked(study: Study | str | Path) -> tuple[Study, str]:

@@ -171,3 +171,19 @@ def test_a_store_of_a_newer_version_is_refused(small, tmp_path):
     (store / "store.json").write_text('{"schema": 99}')
     with pytest.raises(TunescopeError, match="99"):
         api.run(small, tmp_path / "results")
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(small, tmp_path):
+    process = cli("run", small, "--results", tmp_path / "results", start_new_session=True)
+    store = Store(tmp_path / "results" / "store")
+    deadline = time.monotonic() + 120
+    while not store.ids():  # the base has been measured, so runs are under way
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; the same command goes on from here" in err
+    assert "Traceback" not in err
+    assert store.verify() == []
+    assert [run.cause for run in plan(load_study(small), store)] == [""] * 4

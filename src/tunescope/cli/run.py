@@ -36,6 +36,8 @@ def call(args: argparse.Namespace) -> int:
         for found in result.answers:
             print("\n".join(found.lines()), end="\n\n")
         print(f"report: {result.report}")
+    for split, number in api.skipped(result.table):
+        progress.say(f"skipped: {number} broken images of {split or 'the task'}")
     standing = counts(result.runs)
     for run in result.runs:
         if run.state != "done":

@@ -1,5 +1,6 @@
 """Carry out a study: what is missing of it, and nothing else."""
 
+import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
@@ -44,7 +45,8 @@ def execute(
             # Of the workers asked for, not of those still busy: another number of threads rounds differently,
             # and a study that goes on with its last run must come to the table of one that ran through.
             made = context(threads=max(1, cores() // workers))
-            with ProcessPoolExecutor(1, mp_context=made) as pool:  # this process stays free of torch
+            quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+            with ProcessPoolExecutor(1, made, **quiet) as pool:  # this process stays free of torch
                 pool.submit(check, members).result()
             processes(list(todo.values()), store, tell, workers, made)
     return plan(study, store)

@@ -20,12 +20,14 @@ from tunescope.models.load import load
 from tunescope.objectives.objective import Objective
 from tunescope.probes.measure import Observed, derive, observe
 from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.study.run import RunSpec
 from tunescope.training.loop import History, train
 
 TOWER = "vision"
+OWN = ("val", "probe", "test")  # with train, the sides of the task's own data
 Step = Callable[[int, int], None]  # called with (step, steps) after every optimiser step
 
 
@@ -114,7 +116,8 @@ def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> di
             {k: v.contiguous().cpu() for k, v in tuned.weights().items()}, folder / "weights.safetensors"
         )
         write_arrays(folder / "arrays.safetensors", result)
-        _write(folder, planned, outcome, [*tuned.history.rows, *result.rows], tuned.history.log)
+        rows = [*tuned.history.rows, *result.rows, *_skipped(tuned.examples)]
+        _write(folder, planned, outcome, rows, tuned.history.log)
 
     store.publish(planned.id, write)
     return outcome
@@ -136,6 +139,12 @@ def head_for(spec: RunSpec, encoder: Encoder, train: Examples) -> nn.Module:
 def measured(examples: dict[str, Examples]) -> dict[str, Examples]:
     """The splits that probes may read: all but the training examples."""
     return {split: part for split, part in examples.items() if split != "train"}
+
+
+def _skipped(examples: dict[str, Examples]) -> list[Row]:
+    """What was left out of each set; the four sides of the task's own set name the same images, told once."""
+    sets = {None if name == "train" else name: part for name, part in examples.items() if name not in OWN}
+    return [Row(SKIPPED.name, len(part.skipped), split=name) for name, part in sets.items() if part.skipped]
 
 
 def _write(folder: Path, planned: Planned, outcome: dict[str, str], rows: list[Row], log: list[dict]) -> None:

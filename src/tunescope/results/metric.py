@@ -83,11 +83,22 @@ TRAINING = (
     _training("total", "1", 0.0, None, None, "number of parameters of model and head"),
 )
 
+SKIPPED = Metric(
+    name="data.skipped",
+    dims=("split",),
+    unit="1",
+    range=(0.0, None),
+    better="lower",
+    definition="images that could not be decoded and were left out; no split: of the task's own data",
+    source="tunescope",
+    derived=(),
+)
+
 
 @cache
 def declared() -> dict[str, Metric]:
-    """Every metric that tunescope's probes and training loop declare, derived ones included, by name."""
-    metrics = list(TRAINING)
+    """Every metric that is written into a table, derived ones included, by name."""
+    metrics = [*TRAINING, SKIPPED]
     for name in names("probe"):
         for metric in getattr(component_class("probe", name), "metrics", ()):
             metrics += [metric, *(metric.derive(derived) for derived in metric.derived)]

@@ -13,7 +13,7 @@ from tunescope.stats.samples import Samples, samples
 from tunescope.stats.sentence import sentence, too_few
 from tunescope.stats.trend import trend
 from tunescope.stats.twogroup import FEWEST, two_groups
-from tunescope.stats.words import count, interval, number, p_value
+from tunescope.stats.words import count, p_value
 from tunescope.study.question import Question
 
 __all__ = ["Answer", "Effect", "GroupSummary", "Pair", "Verdict", "answer"]
@@ -53,20 +53,12 @@ class Answer(Finding):
         return asdict(replace(self, question=None)) | {"question": self.question.model_dump(mode="json")}  # pyright: ignore[reportArgumentType]
 
     def lines(self) -> list[str]:
-        """Plain text for a terminal: question, verdict with its sentence, evidence, warnings."""
+        """Plain text for a terminal: question, verdict and sentence, test, what was left out, warnings."""
         found = [self.question.ask, f"  {self.verdict}: {self.sentence.removeprefix('not enough runs: ')}"]
         if self.verdict in ("yes", "no"):
             found.append(f"  asked: {self.claim}")
         if self.p is not None:
             found.append(f"  test: {self.test}, {p_value(self.p)} before {self.correction}; {self.why}")
-        if self.standardised is not None and interval(self.standardised):
-            found.append(
-                f"  {self.standardised.name} {number(self.standardised.value)}, {interval(self.standardised)}"
-            )
-        found += [f"  {note}" for note in self.beside]
-        if self.detectable is not None:
-            smallest = f"{self.detectable.name} {number(self.detectable.value)}"
-            found.append(f"  smallest effect that so many runs find four times in five: {smallest}")
         found += [f"  left out: {count(n, 'run')}, {cause}" for cause, n in self.left_out.items()]
         return found + [f"  note: {warning}" for warning in self.warnings]
 
