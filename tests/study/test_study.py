@@ -86,6 +86,11 @@ def test_what_is_dumped_reads_back_the_same(tmp_path):
         ("compare: [lora, full]", "compare: [lora]", ["compare"]),
         (", compare: [lora, full]", "", ["exactly one of 'compare'"]),
         (
+            "compare: [lora, full]",
+            "compare: [lora, full], at: beast",
+            ["'all', 'best' or factors", "'beast'"],
+        ),
+        (
             "probes: [attention]",
             "probes: [atention]",
             ["unknown probe 'atention'", "did you mean 'attention'"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -12,6 +12,7 @@ from tunescope.data.imageset import ImageSet
 from tunescope.errors import DataError
 
 
+@runtime_checkable
 class Preprocess(Protocol):
     """What is needed of a model's preprocessing here."""
 

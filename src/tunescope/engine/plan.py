@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tunescope.data.load import fingerprint as data_fingerprint
+from tunescope.engine.questions import check_questions
 from tunescope.models.fingerprint import fingerprint as model_fingerprint
 from tunescope.results.store import Store
 from tunescope.study.identity import identity
@@ -34,8 +35,10 @@ def plan(study: Study, store: Store) -> list[Planned]:
     """Every run of the study against the store.
 
     Raises:
+        StudyError: a question that no run of the study could answer.
         ModelError, DataError: a reference of the study does not exist.
     """
+    check_questions(study)
     return list(_plan(study.members(), store))
 
 

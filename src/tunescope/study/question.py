@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunescope.study.spec import Spec
 
@@ -33,6 +33,13 @@ class Question(Spec):
     def fixed(self) -> dict[str, float]:
         """The factors whose values `at` gives; empty for `all` and `best`."""
         return self.at if isinstance(self.at, dict) else {}
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _all_best_or_factors(cls, at: object) -> object:
+        if at not in ("all", "best") and not isinstance(at, dict):
+            raise ValueError(f"expected 'all', 'best' or factors such as {{lr: 1e-3}}, got {at!r}")
+        return at
 
     @model_validator(mode="after")
     def _one_kind(self):
