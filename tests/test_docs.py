@@ -1,0 +1,65 @@
+"""What the documents show works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tunescope.cli.main import VERBS
+from tunescope.engine.questions import check_questions
+from tunescope.study.component import COMPONENTS, component_class
+from tunescope.study.study import load_study
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "tools/README.md"]
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_readmes_study_is_valid(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.S)
+    (tmp_path / "study.yaml").write_text(block)
+    study = load_study(tmp_path / "study.yaml")
+    check_questions(study)
+    assert len(study.members()) == (3 + 2 + 1) * 3
+
+
+def test_the_readmes_python_compiles_and_names_what_there_is():
+    import tunescope as ts
+
+    (block,) = re.findall(r"```python\n(.*?)```", text("README.md"), re.S)
+    compile(block, "README.md", "exec")
+    for name in re.findall(r"\bts\.(\w+)", block):
+        assert getattr(ts, name) is not None
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_study_that_ships_is_valid(study):
+    check_questions(load_study(study))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_repository_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text(page)):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_readme_names_every_verb():
+    assert [
+        verb
+        for verb in VERBS
+        if f"`{verb}`" not in text("README.md") and f" {verb}`" not in text("README.md")
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [(table, name) for table, found in COMPONENTS.items() for name in found]
+)
+def test_every_component_explains_itself_and_names_its_source(table, name):
+    cls = component_class(table, name)
+    assert cls.summary().endswith(".")
+    assert cls.model_fields["kind"].default == name
+    if table != "probe":  # a probe's metrics name theirs, one by one
+        assert cls.source
