@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class TunescopeError(Exception):
@@ -37,10 +38,14 @@ class Diverged(TunescopeError):
 
     Args:
         step: the optimiser step, counted from 1, whose loss was not finite.
+
+    Attributes:
+        history: what the training loop had recorded until then.
     """
 
     def __init__(self, step: int):
         self.step = step
+        self.history: Any = None
         super().__init__(f"diverged at step {step}")
 
 

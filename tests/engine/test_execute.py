@@ -134,6 +134,9 @@ def test_a_diverging_run_is_named_and_the_study_goes_on(small, tmp_path):
     assert "report: " in out
     runs = Table.read(tmp_path / "results" / "small").runs.to_pylist()
     assert sorted(run["status"] for run in runs) == ["done", "done", "done", "failed"]
+    lost = next(run["run"] for run in runs if run["status"] == "failed")
+    written = Store(tmp_path / "results" / "store").read(lost).rows
+    assert set(written["metric"].to_pylist()) >= {"training.loss"}, "how it came to that is kept"
     page = (tmp_path / "results" / "small" / "report.html").read_text()
     assert "diverged at step" in page
 

@@ -106,7 +106,8 @@ def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> di
         tuned = tune(planned.member.spec, on_step, store)
     except Diverged as error:
         outcome = {"status": "failed", "cause": str(error)}
-        store.publish(planned.id, lambda folder: _write(folder, planned, outcome, [], []))
+        until: History = error.history
+        store.publish(planned.id, lambda folder: _write(folder, planned, outcome, until.rows, until.log))
         return outcome
     result = measure(tuned)
     outcome = {"status": "done"}

@@ -81,7 +81,12 @@ def train(
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(spec.seed)
-        return _Run(encoder, installed, head, spec, train, val).carry_out(on_step)
+        run = _Run(encoder, installed, head, spec, train, val)
+        try:
+            return run.carry_out(on_step)
+        except Diverged as error:
+            error.history = History(run.rows, run.log)  # how it came to that is worth seeing
+            raise
 
 
 class _Run:
