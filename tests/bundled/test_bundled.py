@@ -46,7 +46,7 @@ def clip():
 
 def test_every_file_is_summed_and_the_sums_match():
     lines = (BUNDLED / "SHA256SUMS").read_text("utf-8").splitlines()
-    said = dict(reversed(line.split("  ", 1)) for line in lines)
+    said = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     left_out = {".py", ".pyc", ".tmp"}
     files = [file for file in BUNDLED.rglob("*") if file.is_file() and file.suffix not in left_out]
     found = {

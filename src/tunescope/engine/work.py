@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import save_file
 from torch import nn
 
@@ -72,6 +73,7 @@ def tune(spec: RunSpec, on_step: Step | None = None, store: Store | None = None)
         Diverged: the loss stopped being finite.
     """
     encoder = load(spec.model)
+    encoder.model.to(PartialState().device)  # base and tuned model are measured on one device
     examples = task_examples(spec, encoder.preprocess)
     before = observe_base(spec, Subject(encoder, None, TOWER, measured(examples)), store)
     head = head_for(spec, encoder, examples["train"])
