@@ -99,6 +99,7 @@ def _end(worker: _Worker, store: Store, tell: Tell) -> None:
 
 
 def _work(run: Planned, root: Path, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends its workers
     import torch
 
     def tell(event: Event) -> None:
@@ -107,7 +108,6 @@ def _work(run: Planned, root: Path, pipe: Connection) -> None:
         except BrokenPipeError:  # the supervisor is gone: leave the run to the next one
             os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends its workers
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if not attempt(run, Store(root), tell):
         time.sleep(POLL)
