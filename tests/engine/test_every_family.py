@@ -59,3 +59,18 @@ def test_a_model_without_a_text_tower_has_no_zero_shot(tiny_folder, tmp_path):
     }
     with pytest.raises(TunescopeError, match=r"runs\.full: .*no text tower.*remove transfer\.zero_shot"):
         api.run(Study.parse(told, "test"), tmp_path, executor="serial")
+
+
+def test_a_text_head_without_a_text_tower_is_refused_whichever_group_asks(tiny_folder, tmp_path):
+    told = {
+        "study": "vit",
+        "model": str(tiny_folder("vit")),
+        "task": {"data": "emoji/openmoji"},
+        "runs": {
+            "linear": {"adapt": "full", "lr": 1e-3},
+            "text": {"adapt": "full", "lr": 1e-3, "objective": {"kind": "cross_entropy", "head": "text"}},
+        },
+    }
+    with pytest.raises(TunescopeError, match=r"runs\.text: .*text tower"):
+        api.run(Study.parse(told, "test"), tmp_path, executor="serial")
+    assert not (tmp_path / "store" / "runs").exists()

@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tunescope.data.load import fingerprint as data_fingerprint
-from tunescope.models.fingerprint import fingerprint as model_fingerprint
+from tunescope.engine.plan import fingerprints
 from tunescope.probes.measure import Observed, observe
-from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.probes.probe import Measurement, Probe, Subject, probes_of
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.study.identity import base_identity
@@ -26,11 +25,10 @@ def observe_base(spec: RunSpec, subject: Subject, store: Store | None) -> Observ
         subject: the base model and the run's examples.
         store: where measurements are shared; None measures here and keeps nothing.
     """
-    probes = [probe for probe in spec.probes if isinstance(probe, Probe)]
+    probes = probes_of(spec)
     if store is None:
         return observe(probes, subject)
-    prints = {ref: data_fingerprint(ref) for ref in spec.data_references()}
-    prints[spec.model] = model_fingerprint(spec.model)
+    prints = fingerprints(spec)
     return {
         probe.kind: _shared(probe, base_identity(spec, probe, prints), subject, store) for probe in probes
     }

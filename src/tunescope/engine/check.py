@@ -2,24 +2,26 @@
 
 from collections.abc import Iterable
 
-from tunescope.errors import DataError, ModelError, TunescopeError
+from tunescope.errors import ModelError, TunescopeError
 from tunescope.study.identity import canonical
 from tunescope.study.study import Member
 
 
 def check(members: Iterable[Member]) -> None:
-    """Load every model, lay out every task and install every method once, and keep nothing.
+    """Load every model, lay out every task and install every method once, build every head, and keep nothing.
 
     Raises:
         TunescopeError: the first thing that does not fit, with the group that asked for it.
     """
     import torch
 
+    from tunescope.data.examples import Examples
     from tunescope.data.task import task_examples
     from tunescope.engine.work import TOWER, head_for, install
     from tunescope.models.load import load
 
     seen: set[str] = set()
+    train: dict[str, Examples] = {}
     for member in members:
         spec = member.spec
         parts = (spec.model, spec.task, spec.transfer, spec.adapt, spec.objective)
@@ -35,14 +37,11 @@ def check(members: Iterable[Member]) -> None:
                     f"{spec.model} has no text tower, so it cannot be measured zero-shot; "
                     "remove transfer.zero_shot or take a model such as CLIP or SigLIP"
                 )
-            data_key = canonical([spec.model, *(part.model_dump(mode="json") for part in parts[1:3])])
-            if data_key not in seen:
-                seen.add(data_key)
-                train = task_examples(spec, encoder.preprocess)["train"]
-                if not len(train.labels):
-                    raise DataError(f"{spec.task.data}: no training examples")
-                with torch.inference_mode():
-                    head_for(spec, encoder, train)
+            laid = canonical([spec.model, *(part.model_dump(mode="json") for part in parts[1:3])])
+            if laid not in train:
+                train[laid] = task_examples(spec, encoder.preprocess)["train"]
+            with torch.inference_mode():
+                head_for(spec, encoder, train[laid])
             install(spec, encoder)
         except TunescopeError as error:
             raise type(error)(f"runs.{member.group}: {error}") from None

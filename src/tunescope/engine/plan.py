@@ -1,6 +1,6 @@
 """Which runs a study asks for, which are there already, and why the rest are not. No torch."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ from tunescope.engine.questions import check_questions
 from tunescope.models.fingerprint import fingerprint as model_fingerprint
 from tunescope.results.store import Store
 from tunescope.study.identity import identity
+from tunescope.study.run import RunSpec
 from tunescope.study.study import Member, Study
 
 State = Literal["done", "failed", "missing"]
@@ -42,13 +43,17 @@ def plan(study: Study, store: Store) -> list[Planned]:
     return list(_plan(study.members(), store))
 
 
+def fingerprints(spec: RunSpec, known: Collection[str] = ()) -> dict[str, str]:
+    """What the model and every data reference of a run hold, by reference, but for those that are known."""
+    found = {ref: data_fingerprint(ref) for ref in spec.data_references() if ref not in known}
+    return found if spec.model in known else found | {spec.model: model_fingerprint(spec.model)}
+
+
 def _plan(members: list[Member], store: Store) -> Iterator[Planned]:
     prints: dict[str, str] = {}
     for member in members:
         spec = member.spec
-        if spec.model not in prints:
-            prints[spec.model] = model_fingerprint(spec.model)
-        prints |= {ref: data_fingerprint(ref) for ref in spec.data_references() if ref not in prints}
+        prints |= fingerprints(spec, known=prints)
         id = identity(spec, prints)
         published = store.find(id)
         if published is not None:

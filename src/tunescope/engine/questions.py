@@ -1,7 +1,7 @@
 """Questions are checked before the runs: one that no run could answer is a mistake to mend now."""
 
 from tunescope.errors import StudyError, nearest
-from tunescope.probes.probe import Probe
+from tunescope.probes.probe import probes_of
 from tunescope.results.metric import SKIPPED, TRAINING, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.question import Question
@@ -16,7 +16,7 @@ def check_questions(study: Study) -> None:
     Raises:
         StudyError: an unknown metric, column or factor, or a probe that the study does not have.
     """
-    probes = [probe for probe in study.probes if isinstance(probe, Probe)]
+    probes = probes_of(study)
     there = {metric.name for metric in (*TRAINING, SKIPPED)}
     for probe in probes:
         for metric in probe.metrics:

@@ -1,7 +1,6 @@
 """One run, from its spec to its folder: load, tune, measure, publish."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +19,15 @@ from tunescope.models.encoder import Encoder
 from tunescope.models.load import load
 from tunescope.objectives.objective import Objective
 from tunescope.probes.measure import Observed, derive, observe
-from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.probes.probe import Measurement, Subject, probes_of
 from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.study.run import RunSpec
-from tunescope.training.loop import History, train
+from tunescope.training.loop import History, OnStep, train
 
 TOWER = "vision"
 OWN = ("val", "probe", "test")  # with train, the sides of the task's own data
-Step = Callable[[int, int], None]  # called with (step, steps) after every optimiser step
 
 
 @dataclass
@@ -60,7 +58,7 @@ class Tuned:
         return state | {f"head.{name}": value.detach() for name, value in self.head.state_dict().items()}
 
 
-def tune(spec: RunSpec, on_step: Step | None = None, store: Store | None = None) -> Tuned:
+def tune(spec: RunSpec, on_step: OnStep | None = None, store: Store | None = None) -> Tuned:
     """Carry out the tuning of one run; the base model is probed on the way.
 
     Args:
@@ -84,7 +82,7 @@ def tune(spec: RunSpec, on_step: Step | None = None, store: Store | None = None)
 
 def measure(tuned: Tuned) -> Measurement:
     """Measure a tuned model as it would be used, adapters active, beside its base."""
-    probes = _probes(tuned.spec)
+    probes = probes_of(tuned.spec)
     subject = Subject(tuned.encoder, tuned.head, TOWER, measured(tuned.examples))
     active = observe(probes, subject)
     off = tuned.installed.without()
@@ -95,7 +93,7 @@ def measure(tuned: Tuned) -> Measurement:
     return derive(probes, tuned.before, active, base_only)
 
 
-def carry_out(planned: Planned, store: Store, on_step: Step | None = None) -> dict[str, str]:
+def carry_out(planned: Planned, store: Store, on_step: OnStep | None = None) -> dict[str, str]:
     """Carry out one run and publish it.
 
     A run that diverges would diverge again, so it is published as failed. Whatever else goes wrong is
@@ -156,7 +154,3 @@ def _write(folder: Path, planned: Planned, outcome: dict[str, str], rows: list[R
     (folder / "spec.json").write_text(json.dumps(spec, indent=1, sort_keys=True), encoding="utf-8")
     (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
-
-
-def _probes(spec: RunSpec) -> list[Probe]:
-    return [probe for probe in spec.probes if isinstance(probe, Probe)]

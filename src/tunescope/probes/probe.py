@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from tunescope.results.metric import Metric
 from tunescope.results.row import Row
 from tunescope.study.component import Component
+from tunescope.study.run import RunSpec
+from tunescope.study.study import Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,3 +53,8 @@ class Probe(Component, ABC):
     @abstractmethod
     def measure(self, subject: Subject) -> Measurement:
         """Measure one model. Rows carry plain metric names: `attention.entropy`, never `….change`."""
+
+
+def probes_of(said: RunSpec | Study) -> list[Probe]:
+    """The probes of a run or of a study, as what they are."""
+    return [probe for probe in said.probes if isinstance(probe, Probe)]
