@@ -10,8 +10,8 @@ Factor = float | int | str | None
 class Effect:
     """A number with its 95 % interval; `low` and `high` are None where the runs allow no interval.
 
-    >>> Effect("difference", -0.077, -0.09, -0.06, "nats").excludes_zero
-    True
+    >>> Effect("difference", -0.077, -0.09, -0.06, "nats").unit
+    'nats'
     """
 
     name: str
@@ -19,11 +19,6 @@ class Effect:
     low: float | None = None
     high: float | None = None
     unit: str = ""
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,6 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def with_unit(value: float, unit: str) -> str:
-    """A number and its unit.
-
-    >>> with_unit(0.1184, "nats"), with_unit(0.5, "")
-    ('0.118 nats', '0.5')
-    """
-    return f"{number(value)} {unit}" if unit else number(value)
-
-
 def interval(effect: Effect) -> str:
     """`95 % interval −0.09 to −0.06`, or nothing where there is none.
 
