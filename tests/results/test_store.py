@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from results.runs_on_disk import content, identity_of, write_run
 
 from tunescope.errors import StoreError
-from tunescope.results.lock import held
+from tunescope.results.garbage import Freed
 from tunescope.results.row import Row, rows_table, write_rows
-from tunescope.results.store import Freed, Store
+from tunescope.results.store import Store
 
 
 @pytest.fixture
@@ -89,7 +89,10 @@ def test_nothing_is_made_until_something_is_written(store):
     assert not store.has(identity_of(0))
     assert store.ids() == store.verify() == []
     assert store.failure(identity_of(0)) is None
-    assert store.gc() == Freed(0, 0, 0)
+    assert store.gc() == Freed()
+    assert store.compact() == store.compact_if_worth(1) == 0
+    assert store.unfinished(identity_of(0)).read() is None
+    assert store.half_way() == []
     assert not store.root.exists()
 
 
@@ -118,14 +121,14 @@ def test_what_is_no_identity_becomes_no_path(store, wrong):
 def test_a_newer_store_is_refused(store):
     publish(store, 0)
     (store.root / "store.json").write_text('{"schema": 7}', encoding="utf-8")
-    with pytest.raises(StoreError, match=r"schema 7.* up to schema 1\. Upgrade tunescope"):
+    with pytest.raises(StoreError, match=r"schema 7.* up to schema 2\. Upgrade tunescope"):
         Store(store.root)
     with pytest.raises(StoreError, match="schema 7"):
         publish(store, 1)
     assert len(os.listdir(store.root / "runs")) == 1
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "1"}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "1"}', '{"schema": 0}', "\x00"])
 def test_a_broken_store_file_is_named(store, text):
     publish(store, 0)
     (store.root / "store.json").write_text(text, encoding="utf-8")
@@ -168,7 +171,7 @@ def fifo(folder):
 
 @pytest.mark.parametrize("write", [link, subfolder, second_manifest, fifo])
 def test_only_plain_files_are_published(store, write):
-    with pytest.raises(StoreError, match="nothing was published"):
+    with pytest.raises(StoreError, match="nothing was changed"):
         store.publish(identity_of(0), write)
     assert store.verify() == []
     assert os.listdir(store.root / "tmp") == []
@@ -295,45 +298,6 @@ def test_a_claim_is_one_holders_and_looks_again_after_locking(store):
     with store.claim(identity_of(0)) as late:
         assert not late
     assert os.listdir(store.root / "claims") == []
-
-
-def test_failures_are_remembered_until_cleared(store):
-    store.fail(identity_of(0), "OSError: =cmd|' /C calc'!A0 \u2028", "machine")
-    record = store.failure(identity_of(0))
-    assert record is not None
-    assert (record["cause"], record["kind"], record["run"]) == (
-        "OSError: =cmd|' /C calc'!A0 \u2028",
-        "machine",
-        identity_of(0),
-    )
-    store.fail(identity_of(0), "again")
-    assert (store.failure(identity_of(0)) or {})["cause"] == "again"
-    assert not store.has(identity_of(0))
-    assert store.failures() == {identity_of(0): store.failure(identity_of(0))}
-    (store.root / "failures" / f"{identity_of(1)[:16]}.json").write_text("?", encoding="utf-8")
-    assert "cannot be read" in (store.failure(identity_of(1)) or {})["cause"]
-    store.clear_failure(identity_of(0))
-    store.clear_failure(identity_of(0))
-    assert store.failure(identity_of(0)) is None
-
-
-def test_gc_frees_orphans_and_spares_what_lives(store):
-    publish(store, 0)
-    orphan, live = store.root / "tmp" / "orphan", store.root / "tmp" / "live"
-    for folder in (orphan, live):
-        folder.mkdir()
-        (folder / "weights.safetensors").write_bytes(bytes(1000))
-    (store.root / "tmp" / "lone.lock").touch()
-    (store.root / "tmp" / "away").symlink_to(store.root.parent)
-    (store.root / "claims").mkdir(exist_ok=True)
-    (store.root / "claims" / "0123456789abcdef.lock").touch()
-    with held(live.with_suffix(".lock")), store.claim(identity_of(1)):
-        assert store.gc() == Freed(folders=1, claims=1, bytes=1000)
-        assert sorted(os.listdir(store.root / "tmp")) == ["away", "live", "live.lock"]
-        assert os.listdir(store.root / "claims") == [f"{identity_of(1)[:16]}.lock"]
-    assert store.gc().folders == 1
-    assert store.ids() == [identity_of(0)]
-    assert store.root.parent.exists()
 
 
 def test_a_store_moves_with_its_folder(store):

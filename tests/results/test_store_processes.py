@@ -1,18 +1,20 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from results.runs_on_disk import identity_of, write_run
+from results.runs_on_disk import identity_of
 
 from tunescope.results.store import Store
 
 SCRIPT = Path(__file__).with_name("processes.py")
 
 
-def in_a_process(verb: str, root: Path) -> dict:
-    done = subprocess.run([sys.executable, str(SCRIPT), verb, str(root)], capture_output=True, text=True)
+def in_a_process(verb: str, root: Path, *more: str, inside: tuple[str, ...] = ()) -> dict:
+    command = [*inside, sys.executable, str(SCRIPT), verb, str(root), *more]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -44,17 +46,37 @@ def test_killed_writers_leave_whole_runs_and_orphans_that_gc_removes(tmp_path):
         assert mine, "a claim outlived its killed holder"
 
 
-def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
+def test_killed_at_any_moment_a_whole_checkpoint_is_there_and_none_goes_back(tmp_path):
+    said = in_a_process("checkpoint", tmp_path / "store")
+    assert said["kills"] > 10
+    assert said["newest"] > 10
+    assert said["lost"] == 0
     store = Store(tmp_path / "store")
-    store.publish(identity_of(0), lambda folder: write_run(folder, 0))
-    said = in_a_process("full", store.root)
-    assert set(said) == {"python", "parquet", "safetensors", "failure"}
-    for message in said.values():
-        assert str(store.root) in message
-        assert "File too large" in message
+    unfinished = store.unfinished(identity_of(0))
+    newest = unfinished.read()
+    assert newest is not None
+    store.gc()
+    assert os.listdir(unfinished.folder) == [newest.name]
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_state(tmp_path):
+    (tmp_path / "store").mkdir()
+    own_mounts = ("unshare", "--map-root-user", "--mount")
+    if shutil.which("unshare") and not subprocess.run([*own_mounts, "true"], capture_output=True).returncode:
+        said = in_a_process("full", tmp_path / "store", "tmpfs", inside=own_mounts)
+    else:
+        said = in_a_process("full", tmp_path / "store")
+    kinds = ("python", "parquet", "safetensors")
+    assert set(said["said"]) == {
+        *(f"publish {kind}" for kind in kinds),
+        *(f"checkpoint {kind}" for kind in kinds),
+        "failure",
+        "compact",
+    }
+    reason = {"tmpfs": "No space left on device", "limit": "File too large"}[said["disk"]]
+    for message in said["said"].values():
+        assert str(tmp_path / "store") in message
+        assert reason in message
         assert "Free some space" in message
-    assert store.ids() == [identity_of(0)]
-    assert store.verify() == []
-    assert store.failure(identity_of(1)) is None
-    for folder in ("tmp", "failures"):
-        assert os.listdir(store.root / folder) == []
+    assert said["as before"]
+    assert said["runs"] == 2

@@ -198,6 +198,19 @@ def test_columns_may_come_in_any_order_and_of_a_wider_kind(table):
     assert Table(wide, table.runs).rows == table.rows
 
 
+def test_texts_may_come_as_numbers_of_a_dictionary(table):
+    names = [name for name in ROWS.names if ROWS.field(name).type == pa.string()]
+    coded = [
+        table.rows[name].dictionary_encode() if name in names else table.rows[name] for name in ROWS.names
+    ]
+    found = Table(pa.table(coded, names=ROWS.names), table.runs)
+    assert found.rows == table.rows
+    assert found.rows.schema == ROWS
+    assert found.per_run("transfer.acc1") == table.per_run("transfer.acc1")
+    assert found.sql("select run, split from rows").equals(table.sql("select run, split from rows"))
+    assert found.sql("select split from rows").schema.field("split").type == pa.string()
+
+
 texts = st.none() | st.sampled_from(["a", "b", "ab", "shift:x", "shift:y", "é*", "A"])
 small = st.none() | st.integers(0, 12)
 random_row = st.builds(

@@ -6,6 +6,7 @@ import pytest
 
 from tunescope.study.identity import identity
 from tunescope.study.run import RunSpec
+from tunescope.study.study import Study
 
 SPEC = {
     "model": "emoji-clip",
@@ -18,7 +19,7 @@ SPEC = {
     "probes": ["attention", "transfer"],
 }
 PRINTS = {"emoji-clip": "m", "emoji/openmoji": "o", "emoji/noto": "n", "emoji/noto:name": "nn"}
-GOLDEN = "2f61ac7517ac583b51bdb7572686b44be9bd8e427fb21c340c8563f417ea67f0"
+GOLDEN = "fa680ab06ce52fc16c1a541b54d3a6ccc3dc97729aac40513e86104f2ab5670f"
 
 
 def of(**changes) -> str:
@@ -72,3 +73,44 @@ def test_content_is_in_it_and_place_is_not():
     spec = RunSpec.parse(SPEC | {"model": "elsewhere/emoji-clip"}, "test")
     assert identity(spec, PRINTS | {"elsewhere/emoji-clip": "m"}) == of()
     assert identity(spec, PRINTS | {"elsewhere/emoji-clip": "other weights"}) != of()
+
+
+def test_runs_of_a_study_have_the_identities_that_they_have_alone():
+    """What the runs of a group share is validated once: it must come to the same as each by itself."""
+    study = Study.parse(
+        {
+            "study": "grid",
+            "model": "emoji-clip",
+            "task": SPEC["task"],
+            "train": {"epochs": 5},
+            "probes": ["attention"],
+            "seeds": [0, 1],
+            "runs": {
+                "a": {"adapt": {"kind": "lora", "rank": [2, 4]}, "lr": [1e-4, 1]},
+                "b": {
+                    "adapt": "full",
+                    "lr": 1e-3,
+                    "penalties": [{"kind": "entropy_floor", "weight": [0.1, 1]}],
+                    "train": {"epochs": 2},
+                },
+            },
+        },
+        "test",
+    )
+    said = {"model": "emoji-clip", "task": SPEC["task"], "probes": ["attention"]}
+    alone = [
+        said | {"adapt": {"kind": "lora", "rank": rank}, "lr": lr, "train": {"epochs": 5}, "seed": seed}
+        for lr in (1e-4, 1)
+        for rank in (2, 4)
+        for seed in (0, 1)
+    ]
+    alone += [
+        said
+        | {"adapt": "full", "lr": 1e-3, "train": {"epochs": 2}, "seed": seed}
+        | {"penalties": [{"kind": "entropy_floor", "weight": weight}]}
+        for weight in (0.1, 1)
+        for seed in (0, 1)
+    ]
+    assert [identity(member.spec, PRINTS) for member in study.members()] == [
+        identity(RunSpec.parse(spec, "test"), PRINTS) for spec in alone
+    ]

@@ -1,21 +1,28 @@
 """`tunescope gc`."""
 
 import argparse
-from pathlib import Path
+
+from tunescope.cli.arguments import results
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="where runs and reports go (%(default)s)"
-    )
+    results(parser)
 
 
 def call(args: argparse.Namespace) -> int:
-    """Remove orphans of killed processes; print what was freed."""
+    """Remove what nobody needs, compact what is published; print what was freed."""
     from tunescope.results.store import Store
 
     freed = Store(args.results / "store").gc()
-    size = freed.bytes / 1e6
-    print(f"removed {freed.folders} unfinished runs ({size:.1f} MB) and {freed.claims} stale claims")
+    found = {
+        "half-written runs": freed.folders,
+        "runs' old checkpoints": freed.checkpoints,
+        "discarded runs": freed.discarded,
+        "files of decoded images": freed.decoded,
+        "leftovers of killed processes": freed.leftovers,
+        "stale claims": freed.claims,
+    }
+    said = ", ".join(f"{number} {what}" for what, number in found.items() if number) or "nothing"
+    print(f"removed {said} ({freed.bytes / 1e6:.1f} MB); {freed.compacted} runs are compacted")
     return 0

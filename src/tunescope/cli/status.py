@@ -2,14 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
+
+from tunescope.cli.arguments import results
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="where runs and reports go (%(default)s)"
-    )
+    results(parser)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -24,13 +23,21 @@ def call(args: argparse.Namespace) -> int:
         "done": runs.count("done"),
         "failed": runs.count("failed"),
         "base measurements": len(outcomes) - len(runs),
-        "failed tries": {id: failure["cause"] for id, failure in store.failures().items()},
+        "checkpoints": len(store.half_way()),
+        "failed tries": {
+            id: {"tries": failure["tries"], "cause": failure["cause"]}
+            for id, failure in store.failures().items()
+            if not store.has(id)
+        },
     }
     if args.json:
         print(json.dumps(standing, indent=1))
         return 0
     print(f"{standing['done']} runs done, {standing['failed']} published as failed")
     print(f"{standing['base measurements']} measurements of base models, shared by the runs")
-    for id, cause in standing["failed tries"].items():
-        print(f"{id[:12]}  not there; the last try failed: {cause}")
+    if standing["checkpoints"]:
+        print(f"runs half-way, with a checkpoint to go on from: {standing['checkpoints']}")
+    for id, failure in standing["failed tries"].items():
+        said = f"failed {failure['tries']} times, the last time" if failure["tries"] > 1 else "failed once"
+        print(f"{id[:12]}  not there; {said}: {failure['cause']}")
     return 0

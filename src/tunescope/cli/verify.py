@@ -1,14 +1,13 @@
 """`tunescope verify`."""
 
 import argparse
-from pathlib import Path
+
+from tunescope.cli.arguments import results
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="where runs and reports go (%(default)s)"
-    )
+    results(parser)
     parser.add_argument(
         "--discard", action="store_true", help="move broken runs away, so that `run` makes them again"
     )

@@ -7,12 +7,13 @@ from typing import Literal
 from tunescope.data.load import fingerprint as data_fingerprint
 from tunescope.engine.questions import check_questions
 from tunescope.models.fingerprint import fingerprint as model_fingerprint
+from tunescope.results.snapshot import Snapshot
 from tunescope.results.store import Store
 from tunescope.study.identity import identity
 from tunescope.study.run import RunSpec
 from tunescope.study.study import Member, Study
 
-State = Literal["done", "failed", "missing"]
+State = Literal["done", "failed", "quarantined", "missing"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,17 @@ class Planned:
     Args:
         member: the run.
         id: its identity.
-        state: `done` and `failed` runs are published and are not carried out again; `missing` ones are.
-        cause: why it failed, or why an earlier try left it missing.
+        state: `done` and `failed` runs are published and are not carried out again; `missing` ones are;
+            `quarantined` ones have failed more often than `engine.retries` allows and wait to be asked for.
+        cause: why it failed, or why the last try left it missing.
+        tries: how often it was tried in vain, where it is missing or quarantined.
     """
 
     member: Member
     id: str
     state: State
     cause: str = ""
+    tries: int = 0
 
 
 def plan(study: Study, store: Store) -> list[Planned]:
@@ -40,7 +44,7 @@ def plan(study: Study, store: Store) -> list[Planned]:
         ModelError, DataError: a reference of the study does not exist.
     """
     check_questions(study)
-    return list(_plan(study.members(), store))
+    return list(_plan(study, Snapshot(store)))
 
 
 def fingerprints(spec: RunSpec, known: Collection[str] = ()) -> dict[str, str]:
@@ -49,16 +53,12 @@ def fingerprints(spec: RunSpec, known: Collection[str] = ()) -> dict[str, str]:
     return found if spec.model in known else found | {spec.model: model_fingerprint(spec.model)}
 
 
-def _plan(members: list[Member], store: Store) -> Iterator[Planned]:
+def _plan(study: Study, snapshot: Snapshot) -> Iterator[Planned]:
     prints: dict[str, str] = {}
-    for member in members:
-        spec = member.spec
-        prints |= fingerprints(spec, known=prints)
-        id = identity(spec, prints)
-        published = store.find(id)
-        if published is not None:
-            state: State = "done" if published.outcome["status"] == "done" else "failed"
-            yield Planned(member, id, state, published.outcome.get("cause", ""))
-        else:
-            failure = store.failure(id)
-            yield Planned(member, id, "missing", failure["cause"] if failure else "")
+    for member in study.members():
+        prints |= fingerprints(member.spec, known=prints)
+        id = identity(member.spec, prints)
+        found = snapshot.standing(id)
+        quarantined = found.status == "missing" and found.tries > study.engine.retries
+        state = "quarantined" if quarantined else found.status
+        yield Planned(member, id, state, found.cause or "", found.tries)

@@ -80,6 +80,10 @@ TRAINING = (
     _training("val_acc1", "1", 0.0, 1.0, "higher", "validation accuracy under the trained head", "step"),
     _training("seconds", "s", 0.0, None, "lower", "wall-clock seconds of tuning; differs between machines"),
     _training("trainable", "1", 0.0, None, None, "number of trained parameters, head included"),
+    _training("stopped", "1", 0.0, None, None, "step after which a live monitor ended the tuning early"),
+    _training(
+        "converged", "1", 0.0, 1.0, "higher", "1 where the study's convergence criterion is met, else 0"
+    ),
     _training("total", "1", 0.0, None, None, "number of parameters of model and head"),
 )
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 Factor = float | int | str
 
-RUNS = pa.schema([(name, pa.string()) for name in ("run", "study", "group", "name", "status", "cause")])
+OWN = ("run", "study", "group", "name", "status", "cause")
+RUNS = pa.schema([(name, pa.string()) for name in OWN])
 
 
 def runs_table(
@@ -26,14 +27,14 @@ def runs_table(
         field.name: pa.array([record[field.name] for record in records], field.type) for field in RUNS
     }
     for name in dict.fromkeys(name for own in factors for name in own):
-        column = f"factor_{name}" if name in RUNS.names else name
+        column = f"factor_{name}" if name in OWN else name
         columns[column] = _column([own.get(name) for own in factors])
     return pa.table(columns)
 
 
 def factors_of(run: Mapping[str, Any]) -> dict[str, Factor]:
     """The factors in one row of the runs table; those that the run does not have are left out."""
-    return {name: value for name, value in run.items() if name not in RUNS.names and value is not None}
+    return {name: value for name, value in run.items() if name not in OWN and value is not None}
 
 
 def _column(values: list[Factor | None]) -> pa.Array:

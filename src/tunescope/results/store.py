@@ -1,34 +1,25 @@
 """The store of runs: published whole or not at all, claimed by one process at a time."""
 
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from tunescope.errors import StoreError
-from tunescope.results.durable import replace, sync_folder, write_synced
-from tunescope.results.layout import entries, is_store, key_of, make
+from tunescope.results.compact import Compact, drop_compact, write_compact
+from tunescope.results.durable import sync_folder, write_synced
+from tunescope.results.failures import Failures
+from tunescope.results.garbage import Freed, collect
+from tunescope.results.layout import KEY, entries, folders_of_runs, is_store, key_of, make
 from tunescope.results.lock import held
 from tunescope.results.manifest import MANIFEST, Manifest, Unsound
 from tunescope.results.problem import Problem, problems
 from tunescope.results.published import Published
-
-
-@dataclass(frozen=True)
-class Freed:
-    """What `Store.gc` took away: orphaned folders, stale claims, and their bytes."""
-
-    folders: int
-    claims: int
-    bytes: int
+from tunescope.results.unfinished import Unfinished, numbers_in
+from tunescope.results.writing import writing
 
 
 class Store:
@@ -43,6 +34,7 @@ class Store:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+        self._failures = Failures(self.root)
         is_store(self.root)
 
     def has(self, run_id: str) -> bool:
@@ -81,7 +73,8 @@ class Store:
         """Publish a run whole, or nothing of it.
 
         Its files are written aside and synced, the manifest last, and the folder is renamed into place.
-        Publishing a run that is there already changes nothing: the first stays.
+        Publishing a run that is there already changes nothing: the first stays. The run's checkpoints go
+        after it is in place.
 
         Args:
             run_id: the run's identity, 64 hexadecimal digits.
@@ -91,7 +84,7 @@ class Store:
             StoreError: the disk is full, may not be written, or `write` left something that is no plain file.
         """
         folder = self._folder(run_id)
-        with self._writing(f"publish run {run_id[:16]}"):
+        with writing(self.root, f"publish run {run_id[:16]}"):
             make(self.root, "runs", "tmp")
             aside = self.root / "tmp" / f"{run_id[:16]}-{uuid.uuid4().hex}"
             with held(aside.with_suffix(".lock"), wait=True):
@@ -105,6 +98,8 @@ class Store:
                     sync_folder(folder.parent)
                 finally:
                     shutil.rmtree(aside, ignore_errors=True)
+        with suppress(StoreError):  # the run is there; `gc` finds what is left of its checkpoints
+            self.unfinished(run_id).clear()
 
     @contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:
@@ -118,56 +113,54 @@ class Store:
         """
         path = self.root / "claims" / f"{key_of(run_id)}.lock"
         with ExitStack() as stack:
-            with self._writing(f"claim run {run_id[:16]}"):
+            with writing(self.root, f"claim run {run_id[:16]}"):
                 make(self.root, "claims")
                 mine = stack.enter_context(held(path))
             yield mine and not self.has(run_id)
 
-    def fail(self, run_id: str, cause: str, kind: str = "error") -> None:
-        """Remember why a run could not be carried out; it is tried again all the same.
+    def unfinished(self, run_id: str) -> Unfinished:
+        """The run's checkpoints, for the process that holds its claim."""
+        return Unfinished(self.root, run_id)
+
+    def half_way(self) -> list[str]:
+        """The first 16 digits of every run that has a checkpoint and is not published, in order."""
+        keys = entries(self.root / "unfinished")
+        return [
+            key
+            for key in keys
+            if KEY.fullmatch(key)
+            and numbers_in(self.root / "unfinished" / key)
+            and not os.path.lexists(self.root / "runs" / key)
+        ]
+
+    def fail(self, run_id: str, cause: str, kind: str = "error") -> int:
+        """Remember why a run could not be carried out.
 
         Args:
             run_id: the run.
             cause: what happened, for people.
             kind: the sort of thing it was, for programs.
+
+        Returns:
+            how often the run has failed by now.
         """
-        path = self._failure_path(run_id)
-        record = {
-            "run": run_id,
-            "kind": kind,
-            "cause": cause,
-            "at": datetime.now(UTC).isoformat("T", "seconds"),
-        }
-        with self._writing(f"record the failure of run {run_id[:16]}"):
-            make(self.root, "failures")
-            replace(path, json.dumps(record, indent=1).encode())
+        return self._failures.add(run_id, cause, kind)
 
     def failure(self, run_id: str) -> dict[str, Any] | None:
-        """What `fail` remembered of the run (`run`, `kind`, `cause`, `at`), if anything."""
-        try:
-            record = json.loads(self._failure_path(run_id).read_text(encoding="utf-8"))
-            return record if record["run"] == run_id else None
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            cause = f"its failure record cannot be read ({error!r})"
-            return {"run": run_id, "kind": "unknown", "cause": cause, "at": ""}
+        """What `fail` remembered of the run (`run`, `kind`, `cause`, `at`, `tries`), if anything."""
+        return self._failures.find(run_id)
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Every remembered failure by the run's identity, as `failure` says it; unreadable ones stay out."""
-        found: dict[str, dict[str, Any]] = {}
-        for name in entries(self.root / "failures"):
-            try:
-                record = json.loads((self.root / "failures" / name).read_text(encoding="utf-8"))
-                found[record["run"]] = record
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return dict(sorted(found.items()))
+        return self._failures.all()
+
+    def failed_keys(self) -> set[str]:
+        """The first 16 digits of every run of which a failure is remembered, by one listing."""
+        return self._failures.keys()
 
     def clear_failure(self, run_id: str) -> None:
         """Forget why a run could not be carried out."""
-        with self._writing(f"forget the failure of run {run_id[:16]}"):
-            self._failure_path(run_id).unlink(missing_ok=True)
+        self._failures.clear(run_id)
 
     def verify(self, ids: Iterable[str] | None = None) -> list[Problem]:
         """Read every byte of the given runs, or of all, and say what is not as it was published.
@@ -195,32 +188,43 @@ class Store:
         folder = self.root / "runs" / key
         if key not in known:
             raise StoreError(f"{self.root}: there is no run {run!r} to discard; `Store.ids()` lists the runs")
-        with self._writing(f"discard run {key}"):
+        with writing(self.root, f"discard run {key}"):
             make(self.root, "discarded")
             away = self.root / "discarded" / f"{key}-{uuid.uuid4().hex}"
+            drop_compact(self.root)
             os.rename(folder, away)
             sync_folder(folder.parent)
         return away
 
+    def compact(self) -> int:
+        """Bring `compact/rows.parquet` up to date: all rows of all published runs in one file.
+
+        The table is the same with it and without it; it is read fifty times as fast. A run goes in if its
+        folder is whole and its rows and outcome have their sha256.
+
+        Returns:
+            how many runs the file holds now; 0 also where another process is writing it at this moment.
+
+        Raises:
+            StoreError: it cannot be written; the one before is still there.
+        """
+        return write_compact(self.root)
+
+    def compact_if_worth(self, at_least: int = 200) -> int:
+        """`compact`, where at least so many published runs are not in the file yet; else 0."""
+        present = folders_of_runs(self.root)
+        return self.compact() if len(present) - len(Compact(self.root).of(present)) >= at_least else 0
+
     def gc(self) -> Freed:
-        """Remove what killed writers left behind, and nothing that a live one holds or that is published.
+        """Remove what nobody needs: what killed writers left behind, checkpoints of runs that are published
+        or that are broken, discarded runs, decoded images (they are made again). Then compact.
+
+        Nothing that is published is touched, nor what a live process holds.
 
         Raises:
             StoreError: something cannot be removed.
         """
-        folders = claims = size = 0
-        with self._writing("collect garbage"):
-            for name in sorted({Path(entry).stem for entry in entries(self.root / "tmp")}):
-                with held(self.root / "tmp" / f"{name}.lock") as mine:
-                    folder = self.root / "tmp" / name
-                    if mine and folder.is_dir() and not folder.is_symlink():
-                        folders, size = folders + 1, size + _size(folder)
-                        shutil.rmtree(folder)
-            for entry in entries(self.root / "claims"):
-                if entry.endswith(".lock"):
-                    with held(self.root / "claims" / entry) as mine:  # letting go removes the file
-                        claims += mine
-        return Freed(folders, claims, size)
+        return collect(self.root)
 
     def _place(self, run_id: str, aside: Path, folder: Path) -> None:
         while True:
@@ -247,24 +251,3 @@ class Store:
 
     def _folder(self, run_id: str) -> Path:
         return self.root / "runs" / key_of(run_id)
-
-    def _failure_path(self, run_id: str) -> Path:
-        return self.root / "failures" / f"{key_of(run_id)}.json"
-
-    @contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            number = getattr(error, "errno", None)
-            reason = os.strerror(number) if number else str(error)
-            raise StoreError(
-                f"{self.root}: cannot {what}: {reason}; nothing was changed. Free some space or mend the "
-                "folder's permissions, then run again: what is published stays"
-            ) from error
-        except Unsound as error:
-            raise StoreError(f"{self.root}: cannot {what}: {error}; nothing was published") from None
-
-
-def _size(folder: Path) -> int:
-    return sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)

@@ -1,16 +1,18 @@
 """The one table: every measurement of a study, and the numbers that its questions ask for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from tunescope.errors import TableError, nearest
 from tunescope.results.gather import gather
 from tunescope.results.query import ask
-from tunescope.results.row import ROWS
+from tunescope.results.row import ROWS, encoded
 from tunescope.results.runs import RUNS, Factor, factors_of
 from tunescope.results.store import Store
 from tunescope.results.tablefile import read_table, write_table
@@ -49,12 +51,11 @@ class RunValue:
     layer: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Table:
     """Measurements, and the runs that they belong to.
 
     Args:
-        rows: one row for each measurement, of schema `ROWS`.
+        rows: one row for each measurement, with the columns of `ROWS`; texts may be dictionary-encoded.
         runs: one row for each run of the study: run (identity), study, group, name, status (`done`, `failed`,
             `missing`), cause, and one column for each factor. Two members of a study may share a run.
 
@@ -62,13 +63,23 @@ class Table:
         TableError: a column is missing or holds something else than it should.
     """
 
-    rows: pa.Table
-    runs: pa.Table
+    def __init__(self, rows: pa.Table, runs: pa.Table):
+        factors = [field for field in runs.schema if field.name not in RUNS.names]
+        with _fitting(rows, ROWS, "rows"):
+            self._rows = encoded(rows)  # is asked three times as fast as with every text written out
+        schema = pa.schema([*RUNS, *factors])
+        with _fitting(runs, schema, "runs"):
+            self.runs = runs.select(schema.names).cast(schema)
 
-    def __post_init__(self):
-        factors = [field for field in self.runs.schema if field.name not in RUNS.names]
-        object.__setattr__(self, "rows", _as(self.rows, ROWS, "rows"))
-        object.__setattr__(self, "runs", _as(self.runs, pa.schema([*RUNS, *factors]), "runs"))
+    @cached_property
+    def rows(self) -> pa.Table:
+        """One row for each measurement, of schema `ROWS`."""
+        return self._rows.cast(ROWS)
+
+    @cached_property
+    def _records(self) -> list[tuple[dict[str, Any], dict[str, Factor]]]:
+        """The rows of `runs`, each with its factors."""
+        return [(run, factors_of(run)) for run in self.runs.to_pylist()]
 
     @classmethod
     def gather(cls, store: Store, members: Sequence[tuple[str, Member]], study_name: str) -> "Table":
@@ -103,7 +114,7 @@ class Table:
 
     def metrics(self) -> list[str]:
         """The metrics that the table holds, in alphabetical order."""
-        return sorted(self.rows.column("metric").unique().drop_null().to_pylist())
+        return sorted(self._rows.column("metric").unique().drop_null().to_pylist())
 
     def sql(self, query: str) -> pa.Table:
         """Ask the table in SQL: its views are `rows` and `runs`. The query can reach nothing else.
@@ -118,7 +129,7 @@ class Table:
         >>> table.sql("select lr, max(value) as best from rows join runs using (run) group by lr").to_pylist()
         [{'lr': 0.1, 'best': 0.7}]
         """
-        return ask(query, [], rows=self.rows, runs=self.runs)
+        return ask(query, [], rows=self._rows, runs=self.runs)
 
     def per_run(
         self,
@@ -180,7 +191,7 @@ class Table:
             f"JOIN (SELECT * FROM rows WHERE {condition}) AS rows ON rows.run = runs.run "
             "ORDER BY runs.place, rows.step, rows.tower, rows.layer, rows.head, rows.component, rows.split",
             parameters,
-            rows=self.rows,
+            rows=self._rows,
             runs=self.runs,
         )
 
@@ -195,14 +206,14 @@ class Table:
             f"SELECT run, {layer} AS layer, {REDUCED[reduce]} AS value FROM rows "
             f"WHERE value IS NOT NULL AND {condition}{only} GROUP BY ALL ORDER BY layer",
             parameters,
-            rows=self.rows,
+            rows=self._rows,
         )
         numbers: dict[str, list[tuple[int | None, float]]] = {}
         for run, at, value in zip(*(column.to_pylist() for column in found.columns), strict=True):
             numbers.setdefault(run, []).append((at, value))
         return [
-            RunValue(run["run"], run["group"], run["name"], factors_of(run), value, at)
-            for run in self.runs.to_pylist()
+            RunValue(run["run"], run["group"], run["name"], dict(factors), value, at)
+            for run, factors in self._records
             if run["status"] == "done" and run["group"] in wanted
             for at, value in numbers.get(run["run"], ())
         ]
@@ -230,11 +241,12 @@ class Table:
         return " AND ".join(terms), parameters
 
 
-def _as(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+@contextmanager
+def _fitting(table: pa.Table, schema: pa.Schema, what: str) -> Iterator[None]:
     for name in schema.names:
         if name not in table.column_names:
             raise TableError(f"{what}: column {name!r} is missing; {nearest(name, table.column_names)}")
     try:
-        return table.select(schema.names).cast(schema)
+        yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise TableError(f"{what}: a column holds something else than it should: {error}") from None

@@ -34,6 +34,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     },
     "probe": {
         "attention": "tunescope.probes.attention:AttentionProbe",
+        "representation": "tunescope.probes.representation:RepresentationProbe",
         "transfer": "tunescope.probes.transfer:TransferProbe",
     },
 }

@@ -47,6 +47,46 @@ class Transfer(Spec):
     shifts: tuple[str, ...] = ()
 
 
+class Collapse(Spec):
+    """When a run is stopped early: a watched metric, averaged over its rows, falls below a number.
+
+    Only rows of the `val` and `probe` splits count: no choice is made on what is tested.
+    """
+
+    metric: str
+    below: float
+
+
+class Monitor(Spec):
+    """Probes that look at the model while it is tuned, on a few examples of each set.
+
+    Args:
+        probes: what is measured; their rows carry the `step`.
+        every: optimiser steps between two looks; the first is before the first step (step 0).
+        examples: of each set, spread evenly over it.
+        stop_on_collapse: ends the tuning; the run is measured and published as it then is.
+    """
+
+    probes: Annotated[tuple[Probe, ...], Field(min_length=1)]
+    every: Annotated[int, Field(ge=1)] = 50
+    examples: Annotated[int, Field(ge=2)] = 64
+    stop_on_collapse: Collapse | None = None
+
+
+class Converged(Spec):
+    """When a run counts as converged: over its last epochs a metric has not got better by more than this.
+
+    Args:
+        metric: `loss` (mean of an epoch's steps; smaller is better) or `val_acc1` (larger is better).
+        epochs: how many last epochs are held against the best of those before them.
+        within: the gain, in the metric's unit, that still counts as none.
+    """
+
+    metric: Literal["loss", "val_acc1"] = "val_acc1"
+    epochs: Annotated[int, Field(ge=1)] = 1
+    within: Annotated[float, Field(ge=0)] = 0.01
+
+
 class Train(Spec):
     """How long and how: everything about the loop but the learning rate."""
 
@@ -58,6 +98,17 @@ class Train(Spec):
     clip_norm: Positive | None = 1.0
     augment: Literal["none", "crop_flip"] = "none"
     precision: Literal["float32", "bfloat16"] = "float32"
+    monitor: Monitor | None = None
+    converged: Converged | None = None
+
+    @model_validator(mode="after")
+    def _converged_has_epochs_to_compare(self):
+        if self.converged is not None and self.converged.epochs >= self.epochs:
+            raise ValueError(
+                f"converged: the last {self.converged.epochs} epochs are held against those before them, and "
+                f"there are {self.epochs} in all; give more epochs"
+            )
+        return self
 
 
 class RunSpec(Spec):
@@ -78,6 +129,8 @@ class RunSpec(Spec):
         """Every component of the run, by its place in the spec."""
         found = {"adapt": self.adapt, "objective": self.objective, "optimizer": self.train.optimizer}
         found |= {f"penalties.{i}": penalty for i, penalty in enumerate(self.penalties)}
+        if self.train.monitor is not None:
+            found |= {f"monitor.{i}": probe for i, probe in enumerate(self.train.monitor.probes)}
         return found | {f"probes.{i}": probe for i, probe in enumerate(self.probes)}
 
     def data_references(self) -> tuple[str, ...]:

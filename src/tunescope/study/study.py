@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tunescope.errors import StudyError, nearest
 from tunescope.study.component import Probe, component_class
+from tunescope.study.engine import Engine
 from tunescope.study.question import Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
@@ -43,6 +44,7 @@ class Study(Spec):
     runs: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     probes: tuple[Probe, ...] = ()
+    engine: Engine = Engine()
     questions: tuple[Question, ...] = ()
 
     @field_validator("runs")
@@ -83,11 +85,14 @@ class Study(Spec):
         train = self.train.model_dump() | settings.pop("train", {})
         shared = {"model": self.model, "task": self.task, "transfer": self.transfer, "probes": self.probes}
         listed = dict(_lists(settings))
+        varied = {path[0] for path in listed} | {"seed"}
+        known: dict[str, Any] = {}  # what every run of the group shares, validated with the first
         for values in itertools.product(*listed.values()):
             choice = dict(zip(listed, values, strict=True))
-            run = _with(settings, choice)
+            run = _with(settings, choice) | {"train": train}
             for seed in [seeds] if isinstance(seeds, int) else seeds:
-                spec = RunSpec.parse(shared | run | {"train": train, "seed": seed}, f"runs.{group}")
+                spec = RunSpec.parse(shared | run | {"seed": seed} | known, f"runs.{group}")
+                known = known or {name: part for name, part in spec if name not in varied}
                 factors = (
                     {"lr": spec.lr} | {_label(path): value for path, value in choice.items()} | {"seed": seed}
                 )
