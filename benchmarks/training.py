@@ -2,12 +2,15 @@
 
 Run it with `python benchmarks/training.py`; the two take turns, so that a busy machine is fair to both. The
 model is a ViT of width 192 with 6 blocks and 37 tokens. Prints samples per second, best and median of the
-rounds.
+rounds, and the peak memory of each in a process of its own.
 """
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -123,27 +126,47 @@ def speed(carry_out: CarryOut, folder: Path, method: Method, data: Examples) -> 
     return len(data) / (time.perf_counter() - started)
 
 
+def peak(who: str, label: str, folder: Path, examples: int) -> float:
+    """MiB that a process of its own holds at most for one epoch."""
+    command = [sys.executable, __file__, "--examples", str(examples), "--alone", who, label, str(folder)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+METHODS: dict[str, Method] = {"full": Full(), "lora r=8": LoRA(rank=8)}
+CONTENDERS: dict[str, CarryOut] = {"tunescope": ours, "Trainer": theirs}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", nargs=3, metavar=("WHO", "METHOD", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     data = made_up(arguments.examples, "train")
+    if arguments.alone:
+        who, label, folder = arguments.alone
+        speed(CONTENDERS[who], Path(folder), METHODS[label], data)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
     with tempfile.TemporaryDirectory() as name:
         save_model(Path(name))
-        for carry_out in (ours, theirs):  # what is imported and allocated once is not measured
+        for carry_out in CONTENDERS.values():  # what is imported and allocated once is not measured
             speed(carry_out, Path(name), Full(), made_up(BATCH, "train"))
-        for label, method in (("full", Full()), ("lora r=8", LoRA(rank=8))):
-            found: dict[str, list[float]] = {"tunescope": [], "Trainer": []}
+        for label, method in METHODS.items():
+            found: dict[str, list[float]] = {who: [] for who in CONTENDERS}
             for _ in range(arguments.rounds):
-                found["tunescope"].append(speed(ours, Path(name), method, data))
-                found["Trainer"].append(speed(theirs, Path(name), method, data))
+                for who, carry_out in CONTENDERS.items():
+                    found[who].append(speed(carry_out, Path(name), method, data))
             for who, speeds in found.items():
                 best, median = max(speeds), statistics.median(speeds)
-                print(f"{label:9} {who:10} best {best:6.0f}  median {median:6.0f} samples/s")
+                memory = peak(who, label, Path(name), arguments.examples)
+                print(
+                    f"{label:9} {who:10} best {best:6.0f}  median {median:6.0f} samples/s  "
+                    f"peak {memory:5.0f} MiB"
+                )
             ratios = [a / b for a, b in zip(found["tunescope"], found["Trainer"], strict=True)]
             ratio = statistics.median(ratios)
             print(f"{label:9} tunescope / Trainer: {ratio:.2f} (median of {len(ratios)} pairs)")

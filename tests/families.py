@@ -51,7 +51,9 @@ def save_tiny(family: str, folder: Path, **overrides: Any) -> Path:
     if family not in ("dinov2", "dinov2_registers"):
         vision["intermediate_size"] = 64
     vision |= overrides
-    model = _model(family, vision)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _model(family, vision)
     _randomise(model)
     model.save_pretrained(folder)
     if family == "clip":

@@ -49,6 +49,10 @@ class Diverged(TunescopeError):
         super().__init__(f"diverged at step {step}")
 
 
+class Stopped(Exception):
+    """Somebody asked the engine to stop; what was under way has been checkpointed."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A did-you-mean clause for an unknown name, followed by the known ones.
 

@@ -11,6 +11,7 @@ from tunescope.study.run import RunSpec
 
 class Square:
     size = 4
+    key = "square"
 
     def array(self, image):
         return np.asarray(image.convert("RGB").resize((4, 4)))

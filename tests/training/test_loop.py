@@ -1,10 +1,10 @@
 import math
 from collections import Counter
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
+from colours import NAMES, TRAIN, VAL, spec
 from torch import Tensor, nn
 
 from tunescope.data.examples import Examples
@@ -16,30 +16,6 @@ from tunescope.study.component import Component
 from tunescope.study.run import RunSpec
 from tunescope.training.loop import History, train
 from tunescope.training.order import order
-
-COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
-NAMES = ("red", "green", "blue")
-
-
-def examples(count: int, split: str) -> Examples:
-    """Noisy images of three colours."""
-    generator = np.random.default_rng(len(split) + count)
-    labels = np.arange(count, dtype=np.int64) % 3
-    noise = generator.integers(-40, 36, (count, 32, 32, 3))
-    images = (COLOURS[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
-    ids = tuple(f"{split} {i}" for i in range(count))
-    return Examples(images, labels, ids, NAMES, ("a {} square.",), split)
-
-
-TRAIN, VAL = examples(22, "train"), examples(9, "val")
-
-
-def spec(
-    adapt: Any, lr: float = 1e-3, seed: int = 0, objective: Any = "cross_entropy", penalties=(), **settings
-) -> RunSpec:
-    value = {"model": "tiny", "task": {"data": "colours"}, "adapt": adapt, "lr": lr, "seed": seed}
-    settings = {"epochs": 2, "batch_size": 8} | settings
-    return RunSpec.model_validate(value | {"objective": objective, "penalties": penalties, "train": settings})
 
 
 def run(encoder: Encoder, said: RunSpec, on_step=None) -> tuple[History, dict[str, Tensor]]:
@@ -248,7 +224,7 @@ def test_a_floor_that_acts_keeps_entropy_up_and_says_so(tiny):
         assert values(history, "loss")[0] == pytest.approx(
             math.log(3) + values(history, "penalty")[0], abs=1e-5
         )
-        assert history.log[0]["penalties"] == {"entropy_floor": values(history, "penalty")[0]}
+        assert history.log[1]["penalties"] == {"entropy_floor": values(history, "penalty")[0]}
     assert ends[3.0] > ends[1e-6] + 0.02
 
 

@@ -1,13 +1,15 @@
-"""Images as the model will see them, in memory: decoded, resized, cropped; not yet normalised."""
+"""Images as the model will see them: decoded, resized, cropped; not yet normalised."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from tunescope.data import decoded as files
 from tunescope.data.imageset import ImageSet
 from tunescope.errors import DataError
 
@@ -19,6 +21,9 @@ class Preprocess(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def key(self) -> str: ...  # another one for every other way of making arrays
+
     def array(self, image: Image.Image) -> UInt8[np.ndarray, "s s 3"]: ...
 
 
@@ -27,7 +32,7 @@ class Examples:
     """One split of a run, ready to be normalised and fed.
 
     Args:
-        images: uint8 [n, S, S, 3], RGB.
+        images: uint8 [n, S, S, 3], RGB; read-only where they are a file's, mapped into memory.
         labels: int64 [n], indices into `class_names`.
         ids: the concept of each image.
         class_names: every candidate, also those without an example here.
@@ -53,20 +58,34 @@ def materialise(
     indices: Sequence[int] | Int64[np.ndarray, " n"],
     preprocess: Preprocess,
     split: str,
+    decoded: Path | None = None,
 ) -> Examples:
     """Decode and resize the images at `indices`, in that order.
 
+    Args:
+        images: of one source.
+        indices: which of them.
+        preprocess: the model's.
+        split: the name of what they are.
+        decoded: a folder in which decoded images are kept and found again; without one they are in memory.
+
     Raises:
-        DataError: an image cannot be decoded (it is named), or there is none.
+        DataError: an image cannot be decoded (it is named), or there is none; the folder cannot be used.
     """
     chosen = images.select(indices)
     if not len(chosen):
         raise DataError(f"data {images.name!r}: no image for the split {split!r}")
-    arrays = np.empty((len(chosen), preprocess.size, preprocess.size, 3), dtype=np.uint8)
-    for index in range(len(chosen)):
-        arrays[index] = preprocess.array(chosen.image(index))
+    shape = (len(chosen), preprocess.size, preprocess.size, 3)
+    arrays = (preprocess.array(chosen.image(index)) for index in range(len(chosen)))
+    if decoded is None:
+        found = np.empty(shape, dtype=np.uint8)
+        for place, array in zip(found, arrays, strict=True):
+            place[...] = array
+    else:
+        name = files.key(chosen.fingerprint, chosen.ids, preprocess.key)
+        found = files.mapped(decoded / f"{name}.npy", shape, arrays)
     return Examples(
-        images=arrays,
+        images=found,
         labels=chosen.labels,
         ids=chosen.ids,
         class_names=chosen.class_names,

@@ -1,5 +1,7 @@
 """Everything a run reads: the four splits of its task, the task under shifts, and other tasks zero-shot."""
 
+from pathlib import Path
+
 from tunescope.data.examples import Examples, Preprocess, materialise
 from tunescope.data.imageset import ImageSet
 from tunescope.data.load import load
@@ -45,17 +47,19 @@ def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
     return sets
 
 
-def task_examples(spec: RunSpec, preprocess: Preprocess) -> dict[str, Examples]:
-    """The examples of each split of a run in memory, by the names of `task_sets`.
+def task_examples(spec: RunSpec, preprocess: Preprocess, decoded: Path | None = None) -> dict[str, Examples]:
+    """The examples of each split of a run, by the names of `task_sets`.
 
     Args:
+        spec: the run; its task and its transfer sets are read here.
         preprocess: the model's; a uint8 [S, S, 3] array per image.
+        decoded: a folder in which decoded images are kept and found again; without one they are in memory.
 
     Raises:
-        DataError: as `task_sets`, or an image that cannot be decoded.
+        DataError: as `task_sets`, or an image that cannot be decoded; the folder cannot be used.
     """
     return {
-        name: materialise(images, range(len(images)), preprocess, name)
+        name: materialise(images, range(len(images)), preprocess, name, decoded)
         for name, images in task_sets(spec).items()
     }
 

@@ -50,6 +50,16 @@ class Preprocess:
     mean: Channels
     std: Channels
 
+    @property
+    def key(self) -> str:
+        """What decides the array of a picture, in one line: every setting but mean and std.
+
+        >>> Preprocess(224, "shortest", True, 256, 3, HALF, HALF).key
+        'shortest 256 crop 224 filter 3'
+        """
+        crop = "crop" if self.crop else "whole"
+        return f"{self.resize} {self.edge} {crop} {self.size} filter {self.resample}"
+
     def array(self, image: Image.Image) -> UInt8[np.ndarray, "s s 3"]:
         """The picture as RGB (transparency on white), resized and cropped as the family's processor does.
 

@@ -2,44 +2,49 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tunescope.data.examples import Examples
-from tunescope.errors import Diverged
+from tunescope.errors import Diverged, MethodError, Stopped
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
 from tunescope.models.seam import watch
 from tunescope.objectives.objective import Objective, Penalty
 from tunescope.results.row import Row
 from tunescope.study.run import RunSpec
-from tunescope.training.augment import DRAWS, crop_flip
+from tunescope.training.augment import DRAWS
+from tunescope.training.checkpoint import Checkpoint
+from tunescope.training.features import Features, batches
+from tunescope.training.history import History, Log
 from tunescope.training.optimizers import Optimizer
-from tunescope.training.order import draws, order
+from tunescope.training.order import draws, order, step_seed
+from tunescope.training.ranks import Ranks
 from tunescope.training.schedule import factor
 
 OnStep = Callable[[int, int], None]  # called with (step, steps) after every optimiser step
 
 
-@dataclass(frozen=True)
-class History:
-    """What happened while tuning.
-
-    Args:
-        rows: `training.*` for the table.
-        log: one plain dict per step, and per epoch, in order.
-    """
+class Looked(NamedTuple):
+    """What a live monitor saw, and why the tuning should end here, if it should."""
 
     rows: list[Row]
-    log: list[dict[str, Any]]
+    stop: str | None = None
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Looks at the model every so many steps; it is in evaluation mode then."""
+
+    every: int
+
+    def look(self, step: int, head: nn.Module) -> Looked: ...
 
 
 def train(
@@ -51,13 +56,20 @@ def train(
     val: Examples,
     *,
     on_step: OnStep | None = None,
+    on_log: Log | None = None,
+    checkpoint: Checkpoint | None = None,
+    monitor: Watcher | None = None,
+    reuse: bool = True,
 ) -> History:
     """Tune what `installed` and the head leave trainable, in place; both end in evaluation mode.
 
     Each step minimises objective(head(features), labels) + Σ penalties on one batch. The order of the
-    examples and every augmentation derive from (seed, epoch, example), and dropout draws from a generator
-    seeded by `spec.seed`: on a CPU, the same call gives the same weights bit for bit. The caller's random
-    numbers are left as they were found.
+    examples and every augmentation derive from (seed, epoch, example), and dropout from (seed, step): on a
+    CPU, the same call gives the same weights bit for bit, in one go or from any of its checkpoints. The
+    caller's random numbers are left as they were found.
+
+    Where `torchrun` or `accelerate launch` started several processes, all of them call this with the same
+    arguments, and each takes its part of every batch.
 
     Args:
         encoder: on which the method was installed.
@@ -67,30 +79,54 @@ def train(
         train: examples to learn from, all of them once per epoch; the last batch may be smaller.
         val: examples whose accuracy is taken after every epoch.
         on_step: called with (step, steps) after every optimiser step, step from 1.
+        on_log: called with every line of the log.
+        checkpoint: where the run's state is kept, and found again.
+        monitor: looks at the model before the first step and after every `monitor.every` steps.
+        reuse: False computes features from the pixels at every step, also where a part of it is the same
+            every time: slower, for comparison.
 
     Raises:
         Diverged: loss or gradient are not finite, and the step that would have written that into the weights
             has not been taken; or the logits of the validation examples are not, after an epoch's last step.
+        Stopped: `checkpoint.stopping` said so; the checkpoint has been written.
+        MethodError: a penalty that couples the examples of a batch, and several processes that share it.
     """
-    # Accelerate's device, but not its `Accelerator`: that takes gradient accumulation from the environment
-    # and holds one precision per process, whereas a run's result is decided by its spec alone.
-    device = PartialState().device
-    assert device is not None
-    encoder.model.to(device)
-    head.to(device)
-    forked = [device] if device.type == "cuda" else []
+    # Accelerate's device and process group, but not its `Accelerator`: that takes gradient accumulation from
+    # the environment and holds one precision per process; a run's result is decided by its spec alone.
+    ranks = Ranks()
+    encoder.model.to(ranks.device)
+    head.to(ranks.device)
+    forked = [ranks.device] if ranks.device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(spec.seed)
-        run = _Run(encoder, installed, head, spec, train, val)
+        run = _Run(encoder, installed, head, spec, train, val, ranks, reuse)
+        run.on_log, run.checkpoint, run.monitor = on_log, checkpoint, monitor
         try:
             return run.carry_out(on_step)
         except Diverged as error:
-            error.history = History(run.rows, run.log)  # how it came to that is worth seeing
+            error.history = run.history  # how it came to that is worth seeing
             raise
+
+
+class _Logits(nn.Module):
+    """Indices of training examples → logits, as one module whose parameters several processes share."""
+
+    def __init__(self, model: nn.Module, head: nn.Module, features: Features):
+        super().__init__()
+        self.model, self.head, self.features = model, head, features
+
+    def forward(self, indices: NDArray[np.int64], uniform: NDArray[np.float64] | None) -> Tensor:
+        return self.head(self.features.at(indices, uniform))
 
 
 class _Run:
     """What the steps of one run share."""
+
+    on_log: Log | None = None
+    checkpoint: Checkpoint | None = None
+    monitor: Watcher | None = None
+    training: bool | None = None
+    asked = False  # to stop, in any of the processes that share the run
 
     def __init__(
         self,
@@ -100,66 +136,92 @@ class _Run:
         spec: RunSpec,
         train: Examples,
         val: Examples,
+        ranks: Ranks,
+        reuse: bool,
     ):
         self.started = time.perf_counter()
         assert isinstance(spec.objective, Objective)
         assert isinstance(spec.train.optimizer, Optimizer)
         self.encoder, self.installed, self.head = encoder, installed, head
-        self.spec, self.train, self.val = spec, train, val
+        self.spec, self.train, self.val, self.ranks = spec, train, val, ranks
         self.objective = spec.objective
-        trainable_head = [p for p in head.parameters() if p.requires_grad]
-        self.params = [*installed.trainable.values(), *trainable_head]
-        self.optimizer = spec.train.optimizer.build(self.params, spec.lr)
-        self.rows: list[Row] = []
-        self.log: list[dict[str, Any]] = []
+        self.params = {f"encoder.{name}": p for name, p in installed.trainable.items()}
+        self.params |= {f"head.{name}": p for name, p in head.named_parameters() if p.requires_grad}
+        self.optimizer = spec.train.optimizer.build(self.params.values(), spec.lr)
+        self.history = History()
         self.labels = torch.as_tensor(train.labels, device=encoder.device)
         self._mode(training=False)
         penalties = [penalty for penalty in spec.penalties if isinstance(penalty, Penalty)]
+        self.needs_rows = any(penalty.needs_rows for penalty in penalties)
+        if self.needs_rows and ranks.world > 1:
+            kinds = ", ".join(penalty.kind for penalty in penalties if penalty.needs_rows)
+            raise MethodError(
+                f"penalty {kinds}: it is a function of the whole batch, which {ranks.world} processes share; "
+                "carry this run out in one process"
+            )
         self.penalties = [(p, p.prepare(encoder, installed.tower, train)) for p in penalties]
-        # With nothing to learn in the encoder its features are constants of the run: computed once.
-        fixed = not installed.trainable and not penalties and spec.train.augment == "none"
-        self.features = self._features(train) if fixed else None
-        self.val_features = self._features(val) if not installed.trainable else None
+        shared = {"batch_size": spec.train.batch_size, "autocast": self._autocast, "reuse": reuse}
+        augmented = spec.train.augment != "none"
+        self.features = Features(
+            encoder, installed, train, augmented=augmented, needs_rows=self.needs_rows, **shared
+        )
+        self.val_features = Features(encoder, installed, val, **shared)
+        self.forward = ranks.together(_Logits(encoder.model, head, self.features))
 
     def carry_out(self, on_step: OnStep | None) -> History:
-        settings, count = self.spec.train, len(self.train.labels)
-        steps = settings.epochs * math.ceil(count / settings.batch_size)
-        step = 0
-        for epoch in range(settings.epochs):
-            self._mode(training=True)
+        settings, count, ranks = self.spec.train, len(self.train.labels), self.ranks
+        an_epoch = math.ceil(count / settings.batch_size)
+        steps = settings.epochs * an_epoch
+        done, before = (0, 0.0) if self.checkpoint is None else self._restore(self.checkpoint)
+        self.started -= before
+        if done == 0:
+            self._log(self.features.reused | ({"processes": ranks.world} if ranks.world > 1 else {}))
+            self._look(0)
+        for epoch in range(done // an_epoch, settings.epochs):
             uniform = draws(self.spec.seed, epoch, count, DRAWS) if settings.augment == "crop_flip" else None
-            for indices in _batches(order(self.spec.seed, epoch, count), settings.batch_size):
-                step += 1
+            pieces = list(batches(order(self.spec.seed, epoch, count), settings.batch_size))
+            for place in range(done % an_epoch if epoch == done // an_epoch else 0, an_epoch):
+                if self.history.stopped:
+                    break
+                step = epoch * an_epoch + place + 1
                 lr = self.spec.lr * factor(step - 1, steps, settings.schedule, settings.warmup)
-                self._step(step, epoch, lr, indices, None if uniform is None else uniform[indices])
-                if on_step is not None:
+                self._mode(training=True)
+                self._step(step, epoch, lr, pieces[place], uniform)
+                self._look(step)
+                if place + 1 == an_epoch or self.history.stopped:
+                    self._validate(step, epoch)
+                if on_step is not None and ranks.first:
                     on_step(step, steps)
-            self._mode(training=False)
-            self._validate(step, epoch)
+                self._keep(step)
+        self._mode(training=False)
         self.optimizer.zero_grad()
-        seconds = time.perf_counter() - self.started
         total = sum(p.numel() for p in [*self.encoder.model.parameters(), *self.head.parameters()])
-        self.rows += [
-            Row("training.seconds", seconds),
-            Row("training.trainable", sum(p.numel() for p in self.params)),
+        self.history.rows += [
+            Row("training.seconds", time.perf_counter() - self.started),
+            Row("training.trainable", sum(p.numel() for p in self.params.values())),
             Row("training.total", total),
         ]
-        return History(self.rows, self.log)
+        if settings.converged is not None:
+            converged = self.history.converged(settings.converged)
+            self.history.rows.append(Row("training.converged", float(converged)))
+        return self.history
 
     def _step(
         self,
         step: int,
         epoch: int,
         lr: float,
-        indices: NDArray[np.int64],
+        batch: NDArray[np.int64],
         uniform: NDArray[np.float64] | None,
     ) -> None:
+        torch.manual_seed(step_seed(self.spec.seed, step, self.ranks.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        with self._look() as seen:
+        indices, weight = self.ranks.share(batch)
+        with self._rows() as seen:
             with self._autocast():
-                logits = self.head(self._batch_features(indices, uniform))
-            loss = self.objective.loss(logits.float(), self.labels[indices])
+                logits = self.forward(indices, None if uniform is None else uniform[indices])
+            loss = weight * self.objective.loss(logits.float(), self.labels[indices])
             parts: dict[str, Tensor] = {}
             for penalty, state in self.penalties:
                 value = penalty.value(state, seen)
@@ -168,52 +230,69 @@ class _Run:
             self.optimizer.zero_grad()
             loss.backward()
         # An infinite limit leaves the gradients as they are, to the bit, and still gives their norm.
-        norm = nn.utils.clip_grad_norm_(self.params, self.spec.train.clip_norm or math.inf)
+        norm = nn.utils.clip_grad_norm_(self.params.values(), self.spec.train.clip_norm or math.inf)
+        if self.ranks.world > 1:  # the loss of the whole batch, and whether any process was asked to stop
+            asked = self.checkpoint is not None and self.checkpoint.stopping()
+            loss, asked = self.ranks.mean(torch.stack([loss, torch.full_like(loss, asked)]))
+            self.asked = bool(asked)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise Diverged(step)
         self.optimizer.step()
-        said: dict[str, Any] = {"step": step, "epoch": epoch, "loss": loss.item(), "lr": lr}
-        said |= {"grad_norm": norm.item()}
-        if parts:
-            said["penalties"] = {kind: part.item() for kind, part in parts.items()}
-        self.log.append(said)
-        self.rows += [
-            Row("training.loss", said["loss"], step=step),
-            Row("training.lr", lr, step=step),
-            *(
-                Row("training.penalty", part.item(), component=kind, step=step)
-                for kind, part in parts.items()
-            ),
-        ]
+        penalties = {kind: part.item() for kind, part in parts.items()}
+        self.history.step(step, epoch, loss.item(), lr, norm.item(), penalties)
+        self._tell_log()
 
     def _validate(self, step: int, epoch: int) -> None:
-        features = self._features(self.val) if self.val_features is None else self.val_features
+        self._mode(training=False)
+        indices, weight = self.ranks.share(np.arange(len(self.val.labels)))
+        features = self.val_features.all(indices)
         with torch.no_grad(), self._autocast():
             logits = self.head(features)
-        if not torch.isfinite(logits).all():
+        right = logits.argmax(-1) == torch.as_tensor(self.val.labels[indices], device=logits.device)
+        counted = right.sum() * (weight > 0)
+        found = self.ranks.total(torch.stack([counted, (~torch.isfinite(logits)).sum()]))
+        if found[1]:
             raise Diverged(step)
-        right = logits.argmax(-1).cpu() == torch.as_tensor(self.val.labels)
-        accuracy = right.double().mean().item()
-        self.log.append({"step": step, "epoch": epoch, "val_acc1": accuracy})
-        self.rows.append(Row("training.val_acc1", accuracy, split="val", step=step, n=len(right)))
+        accuracy = found[0].item() / len(self.val.labels)
+        self.history.validated(step, epoch, accuracy, len(self.val.labels))
+        self._tell_log()
 
-    def _batch_features(self, indices: NDArray[np.int64], uniform: NDArray[np.float64] | None) -> Tensor:
-        if self.features is not None:
-            return self.features[indices]
-        pixels = self.encoder.pixels(self.train.images[indices])
-        if uniform is not None:
-            pixels = crop_flip(pixels, torch.as_tensor(uniform, dtype=pixels.dtype, device=pixels.device))
-        return self.encoder.image_features(pixels)
+    def _look(self, step: int) -> None:
+        if self.monitor is None or step % self.monitor.every:
+            return
+        monitor = self.monitor
+        self._mode(training=False)
+        looked = self.ranks.agree(lambda: monitor.look(step, self.head))
+        self.history.rows += looked.rows
+        if looked.stop is not None:
+            self.history.stopped = looked.stop
+            self.history.rows.append(Row("training.stopped", step))
+            self._log({"step": step, "stopped": looked.stop})
 
-    def _features(self, examples: Examples) -> Tensor:
-        """Features of all examples, in order, without gradients."""
-        batches = _batches(np.arange(len(examples.labels)), self.spec.train.batch_size)
-        with torch.no_grad(), self._autocast():
-            pixels = (self.encoder.pixels(examples.images[indices]) for indices in batches)
-            return torch.cat([self.encoder.image_features(batch) for batch in pixels])
+    def _keep(self, step: int) -> None:
+        keep = self.checkpoint
+        if keep is None:
+            return
+        stopping = keep.stopping() if self.ranks.world == 1 else self.asked
+        if self.ranks.first and (stopping or keep.due()):
+            seconds = time.perf_counter() - self.started
+            keep.save(step, self.params, self.optimizer, self.history, seconds)
+        if stopping:
+            raise Stopped(f"stopped after step {step}")
 
-    def _look(self):
-        if any(penalty.needs_rows for penalty, _ in self.penalties):
+    def _restore(self, keep: Checkpoint) -> tuple[int, float]:
+        return keep.restore(self.params, self.optimizer, self.history)
+
+    def _log(self, line: dict) -> None:
+        self.history.log.append(line)
+        self._tell_log()
+
+    def _tell_log(self) -> None:
+        if self.on_log is not None and self.ranks.first:
+            self.on_log(self.history.log[-1])
+
+    def _rows(self):
+        if self.needs_rows:
             return watch(self.encoder, self.installed.tower, rows="pool", grad=True)
         return nullcontext()
 
@@ -222,11 +301,9 @@ class _Run:
         return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=enabled)
 
     def _mode(self, training: bool) -> None:
+        if training == self.training:
+            return
+        self.training = training
         # A frozen encoder stays in evaluation mode: dropout in it would only blur its features.
         self.encoder.model.train(training and bool(self.installed.trainable))
         self.head.train(training)
-
-
-def _batches(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]

@@ -1,0 +1,118 @@
+"""Checkpoints within a run, from which it goes on as if nothing had happened."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tunescope.results.row import Row
+from tunescope.results.unfinished import Unfinished
+from tunescope.training.history import History
+
+BY = {name: version(name) for name in ("tunescope", "torch", "transformers", "peft")}
+
+
+@dataclass
+class Checkpoint:
+    """Keeps the state of one run in its store, every so many seconds and when somebody asks to stop.
+
+    What decides the steps to come is saved: the trained parameters, the optimiser's moments, the step. The
+    order of examples, augmentations and dropout derive from (seed, epoch, example) and (seed, step), so no
+    random state is. All of it is safetensors and JSON.
+
+    Args:
+        unfinished: where; this process holds the run's claim.
+        every: seconds between two checkpoints.
+        stopping: asked after every step; True checkpoints and ends the tuning.
+    """
+
+    unfinished: Unfinished
+    every: float = 60.0
+    stopping: Callable[[], bool] = lambda: False
+
+    def __post_init__(self):
+        self.saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self.saved >= self.every
+
+    def save(
+        self,
+        step: int,
+        params: dict[str, nn.Parameter],
+        optimizer: Optimizer,
+        history: History,
+        seconds: float,
+    ) -> None:
+        """Keep the state after a step.
+
+        Raises:
+            StoreError: it cannot be written; the checkpoint before it stays.
+        """
+        tensors = {f"param/{name}": p.detach() for name, p in params.items()}
+        moments: dict[str, dict[str, Any]] = {}
+        for index, state in optimizer.state_dict()["state"].items():
+            moments[str(index)] = {}
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{index}/{key}"] = value
+                else:
+                    moments[str(index)][key] = value
+        said = {
+            "by": BY,
+            "step": step,
+            "seconds": seconds,
+            "rows": history.rows,  # as lists
+            "log": history.log,
+            "stopped": history.stopped,
+            "optimizer": moments,
+        }
+        copies = {name: value.to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+        def write(folder: Path) -> None:
+            save_file(copies, folder / "state.safetensors")
+            (folder / "state.json").write_text(json.dumps(said), encoding="utf-8")
+
+        self.unfinished.write(write)
+        self.saved = time.monotonic()
+
+    def restore(
+        self, params: dict[str, nn.Parameter], optimizer: Optimizer, history: History
+    ) -> tuple[int, float]:
+        """Put everything back as the last checkpoint has it.
+
+        Returns:
+            the step after which it was saved, 0 where there is none that fits, and the seconds until then.
+        """
+        folder = self.unfinished.read()
+        if folder is None:
+            return 0, 0.0
+        said = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "state.safetensors")
+        shapes = {name: value.shape for name, value in tensors.items() if name.startswith("param/")}
+        if shapes != {f"param/{name}": p.shape for name, p in params.items()} or said["by"] != BY:
+            return 0, 0.0  # of another version of what made it: the run begins anew
+        with torch.no_grad():
+            for name, parameter in params.items():
+                parameter.copy_(tensors[f"param/{name}"])
+        moments: dict[int, dict[str, Any]] = {int(i): dict(state) for i, state in said["optimizer"].items()}
+        for name, value in tensors.items():
+            place, _, rest = name.partition("/")
+            if place == "optimizer":
+                index, _, key = rest.partition("/")
+                moments[int(index)][key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        history.rows[:] = [Row(*row) for row in said["rows"]]
+        history.log[:] = said["log"]
+        history.stopped = said["stopped"]
+        return said["step"], said["seconds"]

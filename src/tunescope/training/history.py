@@ -1,0 +1,63 @@
+"""What happened while a run was tuned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunescope.results.row import Row
+from tunescope.study.run import Converged
+
+Log = Callable[[dict[str, Any]], None]  # called with every line of the log
+
+
+@dataclass
+class History:
+    """Rows for the table and lines for the log, in the order in which they came.
+
+    Args:
+        rows: `training.*`, and those of live monitors, for the table.
+        log: one plain dict per step, per epoch and per event.
+        stopped: why the tuning ended before its last step, if it did.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str | None = None
+
+    def step(
+        self, step: int, epoch: int, loss: float, lr: float, norm: float, penalties: dict[str, float]
+    ) -> None:
+        """One optimiser step."""
+        said: dict[str, Any] = {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "grad_norm": norm}
+        self.log.append(said | ({"penalties": penalties} if penalties else {}))
+        self.rows += [Row("training.loss", loss, step=step), Row("training.lr", lr, step=step)]
+        self.rows += [
+            Row("training.penalty", part, component=kind, step=step) for kind, part in penalties.items()
+        ]
+
+    def validated(self, step: int, epoch: int, accuracy: float, n: int) -> None:
+        """The validation accuracy at the end of an epoch, or where the tuning stopped."""
+        self.log.append({"step": step, "epoch": epoch, "val_acc1": accuracy})
+        self.rows.append(Row("training.val_acc1", accuracy, split="val", step=step, n=n))
+
+    def converged(self, criterion: Converged) -> bool:
+        """Whether the last epochs were no better than the best before them, but for `criterion.within`.
+
+        The loss of an epoch is the mean over its steps. A run that was stopped before there was anything to
+        compare has not converged.
+
+        >>> lines = [{"epoch": epoch, "val_acc1": value} for epoch, value in enumerate([0.5, 0.7, 0.7])]
+        >>> history = History(log=lines)
+        >>> history.converged(Converged(metric="val_acc1", epochs=1, within=0.01))
+        True
+        >>> history.converged(Converged(metric="val_acc1", epochs=2, within=0.01))
+        False
+        """
+        epochs: dict[int, list[float]] = {}
+        for line in self.log:
+            if criterion.metric in line:
+                epochs.setdefault(line["epoch"], []).append(line[criterion.metric])
+        sign = -1 if criterion.metric == "loss" else 1
+        values = [sign * sum(of) / len(of) for of in epochs.values()]
+        before, last = values[: -criterion.epochs], values[-criterion.epochs :]
+        return bool(before) and max(last) - max(before) <= criterion.within
