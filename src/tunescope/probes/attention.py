@@ -1,15 +1,11 @@
 """How attention is structured: how spread, how far, how alike between heads, how much on sinks."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Measurement, Probe, Subject
 from tunescope.results.metric import Derived, Metric
-
-if TYPE_CHECKING:
-    from tunescope.data.examples import Examples
 
 _DERIVED: tuple[Derived, ...] = ("base", "base_only", "change", "change_relative")
 _ZHAI = "Zhai et al. 2023, section 3"
@@ -88,19 +84,10 @@ class AttentionProbe(Probe):
         """
         from tunescope.probes.structure import pictures, structure
 
-        examples = self._examples(subject)
+        examples = self.examples(subject, self.split)
         rows, arrays = [], {}
         for tower in self.towers or (subject.tower,):
             rows += structure(subject, tower, examples, every_query=self.rows == "all", split=self.split)
             if tower == "vision" and self.pictures:
                 arrays = pictures(subject.encoder, examples.images, self.pictures)
         return Measurement(rows, arrays)
-
-    def _examples(self, subject: Subject) -> "Examples":
-        if self.split not in subject.examples:
-            known = nearest(self.split, subject.examples)
-            raise StudyError(f"attention probe: no split {self.split!r} among the examples; {known}")
-        examples = subject.examples[self.split]
-        if len(examples.labels) == 0:
-            raise StudyError(f"attention probe: split {self.split!r} is empty; expected at least one example")
-        return examples

@@ -1,10 +1,14 @@
 """One model beside another: every probe's rows of the tuned model, and what changed since its base."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from tunescope.errors import StudyError
 from tunescope.probes.probe import Measurement, Probe, Subject
 from tunescope.results.row import Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Observed = dict[str, Measurement]  # by the probe's kind
 
@@ -47,7 +51,8 @@ def observe(probes: Sequence[Probe], subject: Subject) -> Observed:
 def derive(
     probes: Iterable[Probe], base: Observed, active: Observed, base_only: Observed | None = None
 ) -> Measurement:
-    """The active model's rows, and beside them the comparisons that each metric declares.
+    """The active model's rows, those that its probe makes of it and the base together (`Probe.compare`), and
+    beside them the comparisons that each metric declares.
 
     Rows are matched by tower, layer, head, component, split and step. `<metric>.base` and
     `<metric>.base_only` are the other models' rows; `<metric>.change` is active − base,
@@ -56,7 +61,8 @@ def derive(
     ratios are left out, and their rows are fewer than those of `.change`.
 
     Returns:
-        the rows, and arrays: the active model's by name, the base's as `<name>.base`.
+        the rows, and arrays: the active model's by name, the base's as `<name>.base`; those whose names start
+        with `_` stay behind.
 
     Raises:
         ValueError: a probe wrote a metric that it does not declare, or one twice.
@@ -64,11 +70,20 @@ def derive(
     rows: list[Row] = []
     arrays = {}
     for probe in probes:
-        others = None if base_only is None else base_only[probe.kind].rows
-        rows += derived_rows(probe, base[probe.kind].rows, active[probe.kind].rows, others)
-        arrays |= active[probe.kind].arrays
-        arrays |= {f"{name}.base": array for name, array in base[probe.kind].arrays.items()}
+        was, now = base[probe.kind], active[probe.kind]
+        off = None if base_only is None else _beside(probe, was, base_only[probe.kind])
+        rows += derived_rows(probe, was.rows, _beside(probe, was, now), off)
+        arrays |= _public(now.arrays)
+        arrays |= {f"{name}.base": array for name, array in _public(was.arrays).items()}
     return Measurement(rows, arrays)
+
+
+def _beside(probe: Probe, base: Measurement, active: Measurement) -> list[Row]:
+    return [*active.rows, *probe.compare(base, active)]
+
+
+def _public(arrays: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
+    return {name: array for name, array in arrays.items() if not name.startswith("_")}
 
 
 def derived_rows(

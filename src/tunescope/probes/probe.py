@@ -1,13 +1,14 @@
-"""What a probe is: settings that measure one model as it would be used."""
+"""What a probe is: settings that measure one model as it would be used, and may hold it against another."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from tunescope.errors import StudyError, nearest
 from tunescope.results.metric import Metric
 from tunescope.results.row import Row
 from tunescope.study.component import Component
-from tunescope.study.run import RunSpec
+from tunescope.study.run import Monitor, RunSpec
 from tunescope.study.study import Study
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Rows for the table, and arrays for pictures (`attention.rollout`, …)."""
+    """Rows for the table, and arrays for pictures (`attention.rollout`, …).
+
+    An array whose name starts with `_` is only for `Probe.compare`: it is kept with what was measured of a
+    base model, and never published with a run.
+    """
 
     rows: list[Row]
     arrays: "dict[str, np.ndarray]" = field(default_factory=dict)
@@ -54,7 +59,28 @@ class Probe(Component, ABC):
     def measure(self, subject: Subject) -> Measurement:
         """Measure one model. Rows carry plain metric names: `attention.entropy`, never `….change`."""
 
+    def compare(self, base: Measurement, active: Measurement) -> list[Row]:
+        """Rows that only base and tuned model together give, from what `measure` gave of each; here, none.
 
-def probes_of(said: RunSpec | Study) -> list[Probe]:
-    """The probes of a run or of a study, as what they are."""
+        They too carry plain names, and the metrics behind them derive at most `base_only`.
+        """
+        return []
+
+    def examples(self, subject: Subject, split: str) -> "Examples":
+        """The examples of a split that this probe was told to read.
+
+        Raises:
+            StudyError: the split is not there, or is empty.
+        """
+        if split not in subject.examples:
+            known = nearest(split, subject.examples)
+            raise StudyError(f"{self.kind} probe: no split {split!r} among the examples; {known}")
+        found = subject.examples[split]
+        if len(found.labels) == 0:
+            raise StudyError(f"{self.kind} probe: split {split!r} is empty; expected at least one example")
+        return found
+
+
+def probes_of(said: RunSpec | Study | Monitor) -> list[Probe]:
+    """The probes of a run, of a study or of a live monitor, as what they are."""
     return [probe for probe in said.probes if isinstance(probe, Probe)]

@@ -15,6 +15,7 @@ from tunescope.models.modelmap import Tower
 from tunescope.models.seam import BlockRows, watch
 from tunescope.probes.probe import Subject
 from tunescope.probes.running import Running
+from tunescope.probes.sample import prompts, spread
 from tunescope.results.row import Row
 
 _ELEMENTS = 2**24  # of one block's rows at a time: 64 MiB in float32
@@ -50,7 +51,7 @@ def _forwards(subject: Subject, place: Tower, examples: Examples) -> Iterator:
     """One call of the tower per batch, small enough that every row of a block fits."""
     encoder = subject.encoder
     if place.grid is None:
-        texts = [template.format(name) for name in examples.class_names for template in examples.templates]
+        texts = prompts(examples)
         size = min(subject.batch_size, TEXT_BATCH)
         for start in range(0, len(texts), size):
             yield lambda start=start: encoder.text_features(texts[start : start + size])
@@ -177,8 +178,7 @@ def pictures(encoder: Encoder, images: UInt8[np.ndarray, "n s s 3"], count: int)
     """
     place = encoder.map.tower("vision")
     assert place.grid is not None
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
-    some = images[chosen]
+    some = images[spread(count, len(images))]
     with torch.no_grad():
         pixels = encoder.pixels(some)
         if place.pooling == "cls":

@@ -112,7 +112,7 @@ def _features(subject: Subject, examples: "Examples") -> "Tensor":
     encoder, size = subject.encoder, subject.batch_size
     with torch.no_grad():
         starts = range(0, len(examples.images), size)
-        batches = (torch.from_numpy(examples.images[start : start + size]) for start in starts)
+        batches = (examples.images[start : start + size] for start in starts)
         return torch.cat([encoder.image_features(encoder.pixels(batch)) for batch in batches])
 
 
