@@ -8,20 +8,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunescope.engine.events import Tell
-from tunescope.engine.execute import Executor, execute
+from tunescope.engine.execute import execute
+from tunescope.engine.options import Options
 from tunescope.engine.plan import Planned, plan
-from tunescope.report.page import Made, write
+from tunescope.report.written import ANSWERS, PAGE, basis, current, sign
 from tunescope.results.durable import replace
 from tunescope.results.layout import SCHEMA
+from tunescope.results.manifest import MANIFEST
 from tunescope.results.metric import SKIPPED
 from tunescope.results.store import Store
 from tunescope.results.table import Table
-from tunescope.stats.answer import Answer, answer
+from tunescope.stats.verdict import Answer
 from tunescope.study.component import Component
 from tunescope.study.run import RunSpec
 from tunescope.study.study import Study, dump_study, load_study
@@ -32,25 +36,39 @@ if TYPE_CHECKING:
     from tunescope.probes.probe import Measurement
 
 
+VERSIONS = ("tunescope", "torch", "transformers", "peft", "numpy", "scipy", "statsmodels", "altair")
+VERSIONS += ("vl-convert-python",)
+
+
 @dataclass(frozen=True)
 class StudyResult:
-    """A study carried out: its runs, the one table, the answers and the page.
+    """A study carried out: its runs, and what lies in its folder, read when it is asked for.
 
     Args:
         study: what was asked.
         runs: every run and where it stands.
-        table: all measurements.
-        answers: to the study's questions, in their order.
-        report: the page.
         folder: where page, table and answers lie.
     """
 
     study: Study
     runs: list[Planned]
-    table: Table
-    answers: list[Answer]
-    report: Path
     folder: Path
+
+    @cached_property
+    def table(self) -> Table:
+        """All measurements."""
+        return Table.read(self.folder)
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """Answers to the study's questions, in their order."""
+        documents = json.loads((self.folder / ANSWERS).read_text(encoding="utf-8"))
+        return [Answer.from_json(document) for document in documents]
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / PAGE
 
 
 def load(name: str | Path) -> "Encoder":
@@ -100,34 +118,35 @@ def measure(tuned: "Tuned") -> "Measurement":
 def run(
     study: Study | str | Path,
     results: str | Path = "results",
-    executor: Executor = "process",
-    workers: int | None = None,
     tell: Tell = lambda event: None,
+    **options: Any,
 ) -> StudyResult:
     """Carry out a study, or what is missing of it, answer its questions and write its page.
 
     Args:
         study: a study, or the path of its file.
         results: the folder of the store and of the study's own folder.
-        executor: `process` or `serial`.
-        workers: processes at a time.
         tell: called with every `Event`.
+        **options: how, how many, which: `executor`, `workers`, `only`, … as in `engine.options.Options`.
 
     Raises:
         TunescopeError: something that the study asks for does not fit; nothing has been started.
+        Stopped: somebody asked to stop; what was under way is checkpointed.
     """
     asked, command = _asked(study)
     store = Store(Path(results) / "store")
-    fresh = all(run.state == "missing" for run in plan(asked, store))
+    planned = plan(asked, store)
     started = time.monotonic()
-    execute(asked, store, tell, executor, workers)
+    execute(asked, planned, store, tell, Options(**options))
+    store.compact_if_worth()
+    fresh = all(run.state == "missing" for run in planned)
     return _report(asked, store, Path(results), command, time.monotonic() - started if fresh else None)
 
 
 def report(study: Study | str | Path, results: str | Path = "results") -> StudyResult:
     """Write a study's table, answers and page again from what its store holds."""
     asked, command = _asked(study)
-    return _report(asked, Store(Path(results) / "store"), Path(results), command, None)
+    return _report(asked, Store(Path(results) / "store"), Path(results), command, None, again=True)
 
 
 def skipped(table: Table) -> list[tuple[str | None, int]]:
@@ -145,19 +164,41 @@ def _asked(study: Study | str | Path) -> tuple[Study, str]:
     return load_study(study), f"tunescope run {shlex.quote(str(study))}"
 
 
-def _report(study: Study, store: Store, results: Path, command: str, seconds: float | None) -> StudyResult:
-    runs = plan(study, store)
-    table = Table.gather(store, [(run.id, run.member) for run in runs], study.study)
+def _report(
+    study: Study, store: Store, results: Path, command: str, seconds: float | None, again: bool = False
+) -> StudyResult:
+    """The study's folder as the store now has it; nothing is written where it says that already."""
+    result = StudyResult(study, plan(study, store), results / study.study)
+    versions = {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
+    runs = [(run.member.name, run.id, run.state, run.cause, _published(store, run)) for run in result.runs]
+    made_from = basis(dump_study(study), runs, SCHEMA, versions)
+    if again or not current(result.folder, made_from):
+        _write(result, store, command, seconds, versions)
+        sign(result.folder, made_from)
+    return result
+
+
+def _published(store: Store, run: Planned) -> str:
+    """A digest of what the run published: one that was made again may have come to other numbers."""
+    found = store.find(run.id)
+    return "" if found is None else sha256((found.folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def _write(
+    result: StudyResult, store: Store, command: str, seconds: float | None, versions: dict[str, str]
+) -> None:
+    from tunescope.report.page import Made, write
+    from tunescope.stats.answer import answer
+
+    study, folder = result.study, result.folder
+    table = Table.gather(store, [(run.id, run.member) for run in result.runs], study.study)
     answers = answer(table, study.questions)
-    folder = results / study.study
     folder.mkdir(parents=True, exist_ok=True)
     table.write(folder)
     text = json.dumps([found.to_json() for found in answers], indent=1, ensure_ascii=False)
-    replace(folder / "answers.json", text.encode())
-    arrays = {run.id: store.read(run.id).arrays() for run in runs if run.state == "done"}
-    packages = ("tunescope", "torch", "transformers", "peft")
+    replace(folder / ANSWERS, text.encode())
     made = Made(
-        versions={"python": platform.python_version()} | {name: version(name) for name in packages},
+        versions=versions,
         date=datetime.now(UTC).date().isoformat(),
         machine=f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         command=command,
@@ -165,5 +206,4 @@ def _report(study: Study, store: Store, results: Path, command: str, seconds: fl
         study_yaml=dump_study(study),
         seconds=seconds,
     )
-    page = write(folder, study, table, answers, arrays, made)
-    return StudyResult(study, runs, table, answers, page, folder)
+    write(folder, study, table, answers, lambda run: store.read(run).arrays(), made)

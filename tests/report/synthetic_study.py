@@ -1,5 +1,7 @@
 """A made-up study of a 6-layer × 4-head model, with effects of the size that the real one shows."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -121,7 +123,17 @@ def _measured(group: str, lr: float, index: int):
     yield Row("training.seconds", 11 + random.random())
 
 
-def arrays(made: Table, count: int = 4) -> dict[str, dict[str, NDArray]]:
+def arrays(made: Table, count: int = 4) -> Callable[[str], Mapping[str, NDArray]]:
+    """As `published`, by run."""
+    return by_run(published(made, count))
+
+
+def by_run(found: Mapping[str, Mapping[str, NDArray]]) -> Callable[[str], Mapping[str, NDArray]]:
+    """What a run published; nothing for the others."""
+    return lambda run: found.get(run, {})
+
+
+def published(made: Table, count: int = 4) -> dict[str, dict[str, NDArray]]:
     """Attention maps of every run that is done: higher learning rates look at fewer patches."""
     images = np.stack([_image(i) for i in range(count)])
     found: dict[str, dict[str, NDArray]] = {}
@@ -238,4 +250,4 @@ def answers(made: Table, names: tuple[str, str] = ("lora", "full")) -> list[Answ
     return [compare, against, short]
 
 
-__all__ = ["MADE", "Finding", "answers", "arrays", "study", "summary", "table"]
+__all__ = ["MADE", "Finding", "answers", "arrays", "by_run", "published", "study", "summary", "table"]

@@ -10,8 +10,8 @@ from tunescope.report import frames, maps
 
 
 @pytest.fixture(scope="module")
-def arrays(table):
-    return made_up.arrays(table)
+def published(table):
+    return made_up.published(table)
 
 
 def pixels(picture: maps.Picture) -> np.ndarray:
@@ -19,8 +19,8 @@ def pixels(picture: maps.Picture) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
-def test_columns_are_image_base_and_the_first_seed_of_each_setting(table, arrays):
-    found = maps.grid(frames.runs(table), arrays)
+def test_columns_are_image_base_and_the_first_seed_of_each_setting(table):
+    found = maps.grid(frames.runs(table), made_up.arrays(table))
     assert found is not None
     assert found.columns[:3] == ("image", "before tuning", "full lr=1e-05 seed=0")
     assert len(found.columns) == 2 + 8
@@ -57,17 +57,17 @@ def test_more_attention_is_brighter():
         assert drawn[-1, -1] > drawn[0, 0] + 100
 
 
-def test_maps_without_images_and_without_a_base_stand_alone(table, arrays):
-    bare = {run: {maps.AFTER: found[maps.AFTER]} for run, found in arrays.items()}
-    found = maps.grid(frames.runs(table), bare)
+def test_maps_without_images_and_without_a_base_stand_alone(table, published):
+    bare = {run: {maps.AFTER: found[maps.AFTER]} for run, found in published.items()}
+    found = maps.grid(frames.runs(table), made_up.by_run(bare))
     assert found is not None
     assert found.columns[0] == "full lr=1e-05 seed=0"
 
 
 def test_no_maps_no_grid(table):
-    assert maps.grid(frames.runs(table), {"run00": {}}) is None
+    assert maps.grid(frames.runs(table), made_up.by_run({})) is None
     empty = {"run00": {maps.AFTER: np.zeros((0, 6, 6))}}
-    assert maps.grid(frames.runs(table), empty) is None
+    assert maps.grid(frames.runs(table), made_up.by_run(empty)) is None
 
 
 def test_settings_for_which_there_is_no_room_are_named():
@@ -82,9 +82,21 @@ def test_settings_for_which_there_is_no_room_are_named():
 
 def test_the_scale_spans_what_is_there_and_does_not_blow_up_noise(table):
     even = np.full((2, 16), 1 / 16)
-    quiet = maps.grid(frames.runs(table), {"run00": {maps.AFTER: even}})
+    quiet = maps.grid(frames.runs(table), made_up.by_run({"run00": {maps.AFTER: even}}))
     assert quiet is not None
     assert (quiet.bottom, quiet.top) == (1.0, 1.5)
-    sharp = maps.grid(frames.runs(table), {"run00": {maps.AFTER: np.tile(np.eye(16)[0], (2, 1))}})
+    one = {"run00": {maps.AFTER: np.tile(np.eye(16)[0], (2, 1))}}
+    sharp = maps.grid(frames.runs(table), made_up.by_run(one))
     assert sharp is not None
     assert (sharp.bottom, sharp.top) == (0.0, 16.0)
+
+
+def test_arrays_are_read_of_the_runs_that_are_shown_and_no_others(table, published):
+    asked: list[str] = []
+
+    def read(run):
+        asked.append(run)
+        return published[run]
+
+    maps.grid(frames.runs(table), read)
+    assert len(asked) == 8  # one of each setting

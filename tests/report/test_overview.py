@@ -1,9 +1,10 @@
+import pyarrow as pa
 import pytest
 from report import synthetic_study as made_up
 
 from tunescope.report.overview import definitions, overview
 from tunescope.results.metric import declared
-from tunescope.results.row import Row, rows_table
+from tunescope.results.row import ROWS, Row, rows_table
 from tunescope.results.table import Table
 
 
@@ -51,3 +52,28 @@ def test_derived_forms_stand_with_their_metric(table):
     assert forms["transfer.acc1"] == ("base", "retention")
     assert found.unknown == ()
     assert all(metric == declared()[metric.name] for metric, _ in found.metrics)
+
+
+def test_what_a_status_does_not_say_stands_beside_it(study):
+    monitor = {"probes": ["attention"], "stop_on_collapse": {"metric": "attention.entropy", "below": 0.5}}
+    watched = made_up.study(train={"monitor": monitor})
+    table = made_up.table(watched)
+    said = [Row("training.stopped", 120.0), Row("training.converged", 0.0)]
+    rows = [rows_table("run00", said), rows_table("run01", [Row("training.converged", 1.0)])]
+    table = Table(pa.concat_tables([table.rows.cast(ROWS), *rows]), table.runs)
+    found = overview(table, watched)
+    assert found.lines[0].notes == (
+        "stopped early after step 120, because attention.entropy fell below 0.5",
+        "did not converge",
+    )
+    assert {line.notes for line in found.lines[1:]} == {()}
+    assert found.standing == "19 done (1 stopped early, 1 did not converge), 1 failed, 0 missing"
+    assert overview(table, study).lines[0].notes[0] == "stopped early after step 120"  # nobody says why
+
+
+def test_quarantined_runs_are_counted_with_their_cause(study, table):
+    runs = table.runs.to_pylist()
+    runs[0] |= {"status": "quarantined", "cause": "3 tries: its process was ended by SIGKILL"}
+    found = overview(Table(table.rows, pa.Table.from_pylist(runs, schema=table.runs.schema)), study)
+    assert found.lines[0].cause == "3 tries: its process was ended by SIGKILL"
+    assert found.standing == "18 done, 1 failed, 0 missing, 1 quarantined"

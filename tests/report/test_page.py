@@ -8,10 +8,12 @@ import pytest
 from report import synthetic_study as made_up
 
 from tunescope.report import page
+from tunescope.report.written import PAGE
 from tunescope.results.row import ROWS, Row, rows_table
 from tunescope.results.table import Table
 
 IMG = "<img src=x onerror=alert(1)>"
+NOTHING = made_up.by_run({})  # no run published arrays
 SCRIPT = "</script><script>alert(2)</script>"
 
 DRAWN = """Array.from(document.querySelectorAll('.chart'), chart => {
@@ -151,10 +153,10 @@ def test_the_same_study_gives_the_same_page(study, table, written):
 
 
 def test_a_page_is_written_whole_or_not_at_all(study, table, tmp_path):
-    (tmp_path / page.NAME).mkdir()
-    with pytest.raises(OSError, match=re.escape(page.NAME)):
-        page.write(tmp_path, study, table, [], {}, made_up.MADE)
-    assert [path.name for path in tmp_path.iterdir()] == [page.NAME]
+    (tmp_path / PAGE).mkdir()
+    with pytest.raises(OSError, match=re.escape(PAGE)):
+        page.write(tmp_path, study, table, [], NOTHING, made_up.MADE)
+    assert [path.name for path in tmp_path.iterdir()] == [PAGE]
 
 
 def only(table: Table, keep: str) -> Table:
@@ -175,7 +177,7 @@ def only(table: Table, keep: str) -> Table:
     ids=["no zero-shot", "no attention", "no text head", "no probes"],
 )
 def test_what_was_not_measured_is_said_and_not_drawn(study, table, keep, there, absent):
-    text = page.render(study, only(table, keep), [], {}, made_up.MADE)
+    text = page.render(study, only(table, keep), [], NOTHING, made_up.MADE)
     well_formed(text)
     for key in (*there, *absent, "maps"):
         section = text.split(f'<section id="{key}"')[1].split("</section>")[0]
@@ -186,7 +188,7 @@ def test_what_was_not_measured_is_said_and_not_drawn(study, table, keep, there, 
 def test_all_runs_failed(browser, study, tmp_path):
     names = tuple(member.name for member in study.members())
     table = made_up.table(study, diverged=names)
-    path = page.write(tmp_path, study, table, made_up.answers(table), {}, made_up.MADE)
+    path = page.write(tmp_path, study, table, made_up.answers(table), NOTHING, made_up.MADE)
     tab, heard = opened(browser, path)
     assert heard == []
     assert "nothing to compare" in tab.locator("header").inner_text()
@@ -212,7 +214,7 @@ def test_a_table_of_metrics_that_nobody_declared(study):
         }
     )
     table = Table(rows_table("theirs", [Row("glue.f1", 0.5)]), runs)
-    text = page.render(study, table, [], {}, made_up.MADE)
+    text = page.render(study, table, [], NOTHING, made_up.MADE)
     well_formed(text)
     assert "<code>glue.f1</code>" in text
     assert "data-chart" not in text.split("<body>")[1].split("<script")[0]

@@ -164,6 +164,7 @@ def test_json_is_plain(make_table):
         assert again["question"]["ask"] == found.question.ask
         assert again["verdict"] == found.verdict
         assert again["groups"][0]["values"] == list(found.groups[0].values)
+        assert type(found).from_json(again) == found
 
 
 def test_lines_name_question_verdict_test_and_warnings(make_table):

@@ -79,12 +79,13 @@ def trade_off(table: "Table") -> list[theme.Layers]:
     """What was gained on the task against what was kept of zero-shot: one dot for each run."""
     gained = frames.per_run(table, ACCURACY, TEST)
     kept = frames.per_run(table, RETENTION, ZERO_SHOT)
+    ranks = _ranks(table)
     records = [
         {
             "group": r.group,
             "run": r.name,
             "lr": r.lr,
-            "rank": _rank(r, table),
+            "rank": ranks[r.lr],
             "x": gained[r.id],
             "y": kept[r.id],
         }
@@ -133,12 +134,11 @@ def trade_off(table: "Table") -> list[theme.Layers]:
     ]
 
 
-def _rank(run: Run, table: "Table") -> float:
-    """The run's learning rate as a place from 0 (smallest of the study) to 1 (largest)."""
-    rates = sorted({other.lr for other in frames.runs(table) if other.lr is not None})
-    if run.lr is None or len(rates) < 2:
-        return 0.5
-    return rates.index(run.lr) / (len(rates) - 1)
+def _ranks(table: "Table") -> dict[float | None, float]:
+    """The study's learning rates as places from 0 (smallest) to 1 (largest); 0.5 for none or just one."""
+    rates = sorted({run.lr for run in frames.runs(table) if run.lr is not None})
+    places: dict[float | None, float] = {rate: i / max(1, len(rates) - 1) for i, rate in enumerate(rates)}
+    return {None: 0.5} | (places if len(rates) > 1 else dict.fromkeys(rates, 0.5))
 
 
 def _reference(axis: str, value: float, label: str) -> list[alt.Chart]:
@@ -147,26 +147,34 @@ def _reference(axis: str, value: float, label: str) -> list[alt.Chart]:
     rule = base.mark_rule(strokeDash=[4, 4], color=theme.REFERENCE)
     text = base.mark_text(fontSize=10, color=theme.REFERENCE, align="right" if axis == "y" else "left")
     if axis == "y":
-        name = text.encode(x=alt.value("width"), y="y:Q", text="label:N", yOffset=alt.value(9))
-        return [rule.encode(y="y:Q"), name]
+        name = text.encode(
+            x=alt.value("width"), y=alt.Y("y:Q"), text=alt.Text("label:N"), yOffset=alt.value(9)
+        )
+        return [rule.encode(y=alt.Y("y:Q")), name]
     name = text.encode(
-        x="x:Q", y=alt.value("height"), text="label:N", xOffset=alt.value(6), yOffset=alt.value(-9)
+        x=alt.X("x:Q"),
+        y=alt.value("height"),
+        text=alt.Text("label:N"),
+        xOffset=alt.value(6),
+        yOffset=alt.value(-9),
     )
-    return [rule.encode(x="x:Q"), name]
+    return [rule.encode(x=alt.X("x:Q")), name]
 
 
 def shifts(table: "Table") -> list[alt.FacetChart]:
     """Accuracy under shift, by setting: read under the trained head and under the original text head."""
     runs = frames.done(table)
+    members: dict[str, list[Run]] = {}  # two groups may share a run
+    for run in runs:
+        members.setdefault(run.id, []).append(run)
     found: dict[tuple[str, str, str, str], list[float]] = {}
     for where in ({"split": "test"}, {"split": "shift:*"}):
         for record in frames.read(table, ACCURACY, where, by=("run", "split", "component")):
             if record["component"] in ("trained", "text"):
                 split = record["split"].removeprefix("shift:")
-                for run in runs:
-                    if run.id == record["run"]:
-                        key = (split, run.group, run.setting, f"{record['component']} head")
-                        found.setdefault(key, []).append(record["value"])
+                for run in members.get(record["run"], ()):
+                    key = (split, run.group, run.setting, f"{record['component']} head")
+                    found.setdefault(key, []).append(record["value"])
     splits = list(dict.fromkeys(key[0] for key in found))
     if not [split for split in splits if split != "test"]:
         return []
@@ -185,8 +193,10 @@ def shifts(table: "Table") -> list[alt.FacetChart]:
     data = alt.Chart().encode(
         y=y, color=theme.colour(frames.groups(table), drawn, legend=alt.Legend(symbolOpacity=1))
     )
-    join = data.mark_rule(opacity=0.45, strokeWidth=2).encode(x="min(value):Q", x2="max(value):Q")
-    before = alt.Chart().mark_rule(strokeDash=[4, 4], color=theme.REFERENCE).encode(x="mean(before):Q")
+    join = data.mark_rule(opacity=0.45, strokeWidth=2).encode(
+        x=alt.X("min(value):Q"), x2=alt.X2("max(value):Q")
+    )
+    before = alt.Chart().mark_rule(strokeDash=[4, 4], color=theme.REFERENCE).encode(x=alt.X("mean(before):Q"))
     dots = data.mark_point(size=55, strokeWidth=1.8, opacity=1).encode(
         x=alt.X("value:Q", title=None, axis=alt.Axis(format=PERCENT, tickCount=4, grid=True)),
         fill=alt.condition(
@@ -230,11 +240,12 @@ def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | N
     for record in frames.read(table, metric, by=("run", "step")):
         if record["step"] is not None:
             steps.setdefault(record["run"], []).append((record["step"], record["value"]))
+    ranks = _ranks(table)
     records = [
         {
             "group": run.group,
             "run": run.name,
-            "rank": _rank(run, table),
+            "rank": ranks[run.lr],
             "step": step,
             "value": round(value, 4),
         }
@@ -255,9 +266,13 @@ def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | N
             ),
             y=alt.Y("value:Q", title=None, axis=alt.Axis(format=form, tickCount=5)),
             color=theme.colour(frames.groups(table), [record["group"] for record in records]),
-            detail="run:N",
+            detail=alt.Detail("run:N"),
             opacity=alt.Opacity("rank:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 0.95]), legend=None),
-            tooltip=["run:N", "step:Q", alt.Tooltip("value:Q", title=title, format=".3f")],
+            tooltip=[
+                alt.Tooltip("run:N"),
+                alt.Tooltip("step:Q"),
+                alt.Tooltip("value:Q", title=title, format=".3f"),
+            ],
         )
         .properties(
             width="container", height=220, title=title, description=f"{title}, by step, for every run."

@@ -7,8 +7,8 @@ import altair as alt
 
 from tunescope.report import theme
 from tunescope.report.frames import short
-from tunescope.stats.answer import Answer
 from tunescope.stats.finding import GroupSummary
+from tunescope.stats.verdict import Answer
 
 
 def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
@@ -70,11 +70,14 @@ def _forest(answer: Answer, groups: Sequence[str]) -> theme.Layers:
     spread = (
         alt.Chart(alt.Data(values=ends))
         .mark_rule(strokeWidth=7, opacity=0.28, strokeCap="round")
-        .encode(x="low:Q", x2="high:Q", y=y, color=colour)
+        .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour)
     )
     middle = summary.mark_tick(thickness=3, size=20).encode(
-        x="mean:Q",
-        tooltip=["label:N", *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("mean", "low", "high"))],
+        x=alt.X("mean:Q"),
+        tooltip=[
+            alt.Tooltip("label:N"),
+            *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("mean", "low", "high")),
+        ],
     )
     runs = (
         alt.Chart(alt.Data(values=dots))
@@ -88,7 +91,7 @@ def _forest(answer: Answer, groups: Sequence[str]) -> theme.Layers:
             ),
             y=y,
             color=colour,
-            tooltip=["label:N", "run:N", alt.Tooltip("value:Q", format=".4~g")],
+            tooltip=[alt.Tooltip("label:N"), alt.Tooltip("run:N"), alt.Tooltip("value:Q", format=".4~g")],
         )
     )
     return alt.layer(
@@ -140,7 +143,7 @@ def _scatter(answer: Answer, groups: Sequence[str], against: str) -> theme.Layer
             y=alt.Y("value:Q", title=_axis(answer), axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False)),
             color=theme.colour(groups, drawn),
             shape=theme.shape(groups, drawn),
-            tooltip=["group:N", "run:N", alt.Tooltip("value:Q", format=".4~g")],
+            tooltip=[alt.Tooltip("group:N"), alt.Tooltip("run:N"), alt.Tooltip("value:Q", format=".4~g")],
         )
     )
     return alt.layer(

@@ -75,7 +75,11 @@ def _block(records: list[dict], layers: Sequence[int], most: float, *, first: bo
                 title="nats", orient="bottom", gradientLength=240, gradientThickness=10, format=SIGNED
             ),
         ),
-        tooltip=["run:N", "layer:O", alt.Tooltip("change:Q", title="change, nats", format="+.3f")],
+        tooltip=[
+            alt.Tooltip("run:N"),
+            alt.Tooltip("layer:O"),
+            alt.Tooltip("change:Q", title="change, nats", format="+.3f"),
+        ],
     )
     number = base.mark_text(fontSize=10).encode(
         text=alt.Text("change:Q", format=SIGNED),

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ RAMP = np.array(
     [[20, 11, 52], [96, 18, 110], [176, 46, 83], [234, 104, 40], [250, 178, 45], [252, 250, 180]], float
 )
 
-Arrays = Mapping[str, Mapping[str, NDArray]]
+Arrays = Callable[[str], Mapping[str, NDArray]]  # what a run published, by its identity
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:
 
     Args:
         runs: the runs of the table, in order.
-        arrays: what they published, by run and name.
+        arrays: what a run that is done published, by name; asked of no more runs than are needed.
 
     Returns:
         None where no run published maps.
@@ -71,17 +71,21 @@ def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:
         ValueError: the maps of two runs do not fit together.
     """
     first: dict[str, Run] = {}
+    shown: dict[str, Mapping[str, NDArray]] = {}
     for run in runs:
-        if AFTER in arrays.get(run.id, {}):
-            first.setdefault(run.setting, run)
+        if run.status == "done" and run.setting not in first:
+            found = arrays(run.id)
+            if AFTER in found:
+                first[run.setting] = run
+                if len(shown) < COLUMNS_AT_MOST - 2:
+                    shown[run.name] = found
     if not first:
         return None
-    shown = list(first.values())[: COLUMNS_AT_MOST - 2]
-    maps = {run.name: fair_shares(arrays[run.id][AFTER]) for run in shown}
-    source = next((arrays[run.id] for run in shown if BEFORE in arrays[run.id]), {})
+    maps = {name: fair_shares(found[AFTER]) for name, found in shown.items()}
+    source = next((found for found in shown.values() if BEFORE in found), {})
     if BEFORE in source:
         maps = {"before tuning": fair_shares(source[BEFORE])} | maps
-    images = next((arrays[run.id][IMAGES] for run in shown if IMAGES in arrays[run.id]), None)
+    images = next((found[IMAGES] for found in shown.values() if IMAGES in found), None)
     count = min(ROWS_AT_MOST, *(len(found) for found in maps.values()))
     if images is not None:
         count = min(count, len(images))

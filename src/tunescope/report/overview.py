@@ -1,16 +1,18 @@
 """The table of runs and the definitions of what was measured, as the page lists them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tunescope.report import charts, frames
 from tunescope.results.metric import Derived, Metric, declared
-from tunescope.study.study import Study
+from tunescope.study.study import Member, Study
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
 NOT_YET = "not carried out yet"
+STOPPED, CONVERGED = "training.stopped", "training.converged"
 
 Form = Literal["percent", "signed", "plain"]
 
@@ -34,7 +36,7 @@ _COLUMNS: tuple[tuple[str, str, frames.Where | None, bool, Form], ...] = (
 
 @dataclass(frozen=True)
 class Line:
-    """One run: who it is, how it ended, and its headline numbers (None = not measured)."""
+    """One run: who it is, how it ended, its headline numbers (None = not measured), what else to know."""
 
     name: str
     group: str
@@ -42,6 +44,7 @@ class Line:
     cause: str
     id: str
     values: tuple[float | None, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,31 @@ class Overview:
         """How many runs ended so."""
         return sum(line.status == status for line in self.lines)
 
+    @property
+    def noted(self) -> str:
+        """How many of the runs that are done stopped early or did not converge, in words; empty for none."""
+        words = ("stopped early", "did not converge")
+        counts = {
+            word: sum(any(n.startswith(word) for n in line.notes) for line in self.lines) for word in words
+        }
+        return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+
+    @property
+    def standing(self) -> str:
+        """How many runs ended how, in words."""
+        others = dict.fromkeys(line.status for line in self.lines if line.status != "done")
+        statuses = dict.fromkeys(("failed", "missing", *others))
+        done = f"{self.count('done')} done" + (f" ({self.noted})" if self.noted else "")
+        return ", ".join([done, *(f"{self.count(status)} {status}" for status in statuses)])
+
 
 def overview(table: "Table", study: Study) -> Overview:
     """Every run that the study asks for or the table has; what is in neither store nor table is `missing`."""
     found = [(column, frames.per_run(table, *column[1:3], magnitude=column[3])) for column in _COLUMNS]
     found = [(column, values) for column, values in found if values]
     runs = frames.runs(table)
+    members = {member.name: member for member in study.members()}
+    stopped, converged = (frames.per_run(table, metric) for metric in (STOPPED, CONVERGED))
     lines = [
         Line(
             run.name,
@@ -69,16 +91,28 @@ def overview(table: "Table", study: Study) -> Overview:
             run.cause or (NOT_YET if run.status == "missing" else ""),
             run.id,
             tuple(values.get(run.id) for _, values in found),
+            tuple(_notes(stopped.get(run.id), converged.get(run.id), members.get(run.name))),
         )
         for run in runs
     ]
     there = {run.name for run in runs}
     lines += [
         Line(member.name, member.group, "missing", NOT_YET, "", (None,) * len(found))
-        for member in study.members()
+        for member in members.values()
         if member.name not in there
     ]
     return Overview(tuple((column[0], column[4]) for column, _ in found), tuple(lines))
+
+
+def _notes(stopped: float | None, converged: float | None, member: Member | None) -> Iterator[str]:
+    """What a run did that its status does not say."""
+    if stopped is not None:
+        monitor = member.spec.train.monitor if member else None
+        collapse = monitor.stop_on_collapse if monitor else None
+        why = f", because {collapse.metric} fell below {collapse.below:g}" if collapse else ""
+        yield f"stopped early after step {stopped:.0f}{why}"
+    if converged == 0:
+        yield "did not converge"
 
 
 @dataclass(frozen=True)

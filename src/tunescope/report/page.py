@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import vl_convert
+from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from tunescope.report import formats, frames, maps, theme
 from tunescope.report.figures import FIGURES
 from tunescope.report.forest import evidence
 from tunescope.report.overview import definitions, overview
-from tunescope.stats.answer import Answer
+from tunescope.report.written import PAGE
+from tunescope.stats.verdict import Answer
 from tunescope.study.study import Study
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
-
-NAME = "report.html"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def write(
     study: Study,
     table: "Table",
     answers: Sequence[Answer],
-    arrays: Mapping[str, Mapping[str, NDArray[Any]]],
+    arrays: maps.Arrays,
     made: Made,
 ) -> Path:
     """Write `report.html` into `folder`, whole or not at all.
@@ -68,7 +67,7 @@ def write(
         study: what was asked.
         table: what was measured.
         answers: in the order of the study's questions.
-        arrays: what runs published for pictures, by run and name.
+        arrays: what a run that is done published for pictures, by name; asked only of runs that are shown.
         made: how it came to be.
 
     Returns:
@@ -81,18 +80,18 @@ def write(
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / NAME)
+        os.replace(temporary, folder / PAGE)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return folder / NAME
+    return folder / PAGE
 
 
 def render(
     study: Study,
     table: "Table",
     answers: Sequence[Answer],
-    arrays: Mapping[str, Mapping[str, NDArray[Any]]],
+    arrays: maps.Arrays,
     made: Made,
 ) -> str:
     """The page's HTML. Every name from data is escaped; only the scripts written here can run."""
@@ -103,12 +102,15 @@ def render(
         specs.append(embedded(theme.spec(chart)))
         return len(specs) - 1
 
-    charted = [(answer, evidence(answer, groups)) for answer in answers]
+    with debug_mode(False):  # the tests hold every chart against the schema; here that takes most of a second
+        charted = [(answer, evidence(answer, groups)) for answer in answers]
+        drawn = [(answer, None if chart is None else embed(chart)) for answer, chart in charted]
+        figures = [(figure, [embed(chart) for chart in figure.draw(table)]) for figure in FIGURES]
     context = {
         "study": study,
         "made": made,
-        "answers": [(answer, None if chart is None else embed(chart)) for answer, chart in charted],
-        "figures": [(figure, [embed(chart) for chart in figure.draw(table)]) for figure in FIGURES],
+        "answers": drawn,
+        "figures": figures,
         "maps": maps.grid(frames.runs(table), arrays),
         "overview": overview(table, study),
         "definitions": definitions(table),

@@ -1,8 +1,7 @@
 """Answers to a study's questions: each one test over runs, all of them corrected together."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tunescope.results.table import Table
 from tunescope.stats.claim import Claim, claim
@@ -13,54 +12,13 @@ from tunescope.stats.samples import Samples, samples
 from tunescope.stats.sentence import sentence, too_few
 from tunescope.stats.trend import trend
 from tunescope.stats.twogroup import FEWEST, two_groups
-from tunescope.stats.words import count, p_value
+from tunescope.stats.verdict import Answer, Verdict
+from tunescope.stats.words import count
 from tunescope.study.question import Question
 
 __all__ = ["Answer", "Effect", "GroupSummary", "Pair", "Verdict", "answer"]
 
 ALPHA = 0.05
-Verdict = Literal["yes", "no", "unclear", "not enough runs"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer(Finding):
-    """The answer to one question, with everything that a reader needs to doubt it.
-
-    The fields of `Finding` (claim, groups, effect, standardised, p, test, why, pairing, detectable, ranking,
-    pairs, beside, warnings) and:
-
-    Args:
-        question: as it was declared.
-        sentence: what was found, in one plain sentence with direction, size and unit.
-        verdict: about `claim`. `yes`: corrected p < .05 and the effect points the claim's way; `no`:
-            corrected p < .05 and the other way; `unclear`: neither; `not enough runs`: no test was made.
-        p_corrected: p after `correction`; None where there is no test.
-        correction: such as `Holm over 4 questions`; empty where there is no p.
-        n: number of runs that were used.
-        left_out: cause → number of runs that were asked about and could not be used.
-    """
-
-    question: Question
-    sentence: str
-    verdict: Verdict
-    p_corrected: float | None
-    correction: str
-    n: int
-    left_out: Mapping[str, int]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; None where there is no number, never NaN."""
-        return asdict(replace(self, question=None)) | {"question": self.question.model_dump(mode="json")}  # pyright: ignore[reportArgumentType]
-
-    def lines(self) -> list[str]:
-        """Plain text for a terminal: question, verdict and sentence, test, what was left out, warnings."""
-        found = [self.question.ask, f"  {self.verdict}: {self.sentence.removeprefix('not enough runs: ')}"]
-        if self.verdict in ("yes", "no"):
-            found.append(f"  asked: {self.claim}")
-        if self.p is not None:
-            found.append(f"  test: {self.test}, {p_value(self.p)} before {self.correction}; {self.why}")
-        found += [f"  left out: {count(n, 'run')}, {cause}" for cause, n in self.left_out.items()]
-        return found + [f"  note: {warning}" for warning in self.warnings]
 
 
 def answer(table: Table, questions: Sequence[Question]) -> list[Answer]:
