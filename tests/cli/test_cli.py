@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tunescope.cli.main import VERBS, main
+from tunescope.results.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ def test_plan_names_every_run_and_where_it_stands(straight, tmp_path):
     there = call("plan", folder / "small.yaml", "--results", folder / "results")
     assert there.returncode == 0, there.stderr
     assert there.stdout.count("  done") == 4
-    assert there.stdout.endswith("4 runs: 4 done, 0 failed, 0 missing\n")
+    assert there.stdout.endswith("4 runs: 4 done\n")
     fresh = json.loads(call("plan", folder / "small.yaml", "--results", tmp_path, "--json").stdout)
     assert [run["state"] for run in fresh] == ["missing"] * 4
     assert fresh[0]["spec"]["train"]["schedule"] == "cosine"  # defaults are written out
@@ -71,7 +72,7 @@ def test_a_flipped_byte_is_found_and_only_that_run_is_made_again(straight, tmp_p
     assert "weights.safetensors" in found.stdout
     assert call("verify", "--results", tmp_path / "results", "--discard").returncode == 0
     missing = call("plan", folder / "small.yaml", "--results", tmp_path / "results").stdout
-    assert missing.endswith("4 runs: 3 done, 0 failed, 1 missing\n")
+    assert missing.endswith("4 runs: 3 done, 1 missing\n")
     again = call("run", folder / "small.yaml", "--results", tmp_path / "results")
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("] done ") == 1
@@ -81,10 +82,35 @@ def test_a_flipped_byte_is_found_and_only_that_run_is_made_again(straight, tmp_p
 def test_status_and_gc(straight):
     folder, _ = straight
     standing = json.loads(call("status", "--results", folder / "results", "--json").stdout)
-    assert standing == {"done": 4, "failed": 0, "base measurements": 1, "failed tries": {}}
+    assert standing == {
+        "done": 4,
+        "failed": 0,
+        "base measurements": 1,
+        "checkpoints": 0,
+        "failed tries": {},
+    }
     freed = call("gc", "--results", folder / "results")
     assert freed.returncode == 0
-    assert freed.stdout.startswith("removed 0 unfinished runs")
+    assert "files of decoded images" in freed.stdout
+    assert freed.stdout.endswith("; 4 runs are compacted\n")
+
+
+def test_status_says_what_failed_how_often_and_what_is_half_way(tmp_path):
+    store = Store(tmp_path / "store")
+    once, twice = "a" * 64, "b" * 64
+    for id in (once, twice, twice):
+        store.fail(id, f"{id[0]} was killed")
+    store.unfinished(twice).write(lambda folder: (folder / "state").touch())
+    standing = json.loads(call("status", "--results", tmp_path, "--json").stdout)
+    assert standing["checkpoints"] == 1
+    assert standing["failed tries"] == {
+        once: {"tries": 1, "cause": "a was killed"},
+        twice: {"tries": 2, "cause": "b was killed"},
+    }
+    plain = call("status", "--results", tmp_path).stdout
+    assert "runs half-way, with a checkpoint to go on from: 1\n" in plain
+    assert f"{once[:12]}  not there; failed once: a was killed" in plain
+    assert f"{twice[:12]}  not there; failed 2 times, the last time: b was killed" in plain
 
 
 def test_report_writes_the_page_again(straight, tmp_path):

@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,12 +12,13 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from engine_study import STUDY
+from tiny_study import images, study
 
 from tunescope import api
 from tunescope.engine.events import Event
 from tunescope.engine.plan import plan
 from tunescope.engine.process import cores
-from tunescope.errors import MethodError, TunescopeError
+from tunescope.errors import MethodError, Stopped, TunescopeError
 from tunescope.results.store import Store
 from tunescope.results.table import Table
 from tunescope.study.study import load_study
@@ -47,6 +50,17 @@ def cli(*arguments: object, **options) -> subprocess.Popen:
     )
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many threads as each of two workers has: their number decides rounding."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores() // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_every_run_is_told_and_published(straight):
     folder, events = straight
     assert sorted(event.run.member.name for event in events if event.kind == "done") == [
@@ -73,14 +87,8 @@ def test_a_finished_study_computes_nothing(straight):
 
 def test_serial_and_process_come_to_the_same_table(straight, small, tmp_path):
     folder, _ = straight
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        max(1, cores() // 2)
-    )  # as each of two workers: the number of threads decides rounding
-    try:
+    with one_thread():
         api.run(small, tmp_path / "results", executor="serial")
-    finally:
-        torch.set_num_threads(threads)
     assert comparable(tmp_path / "results" / "small").equals(comparable(folder / "results" / "small"))
 
 
@@ -107,21 +115,39 @@ def test_killed_and_resumed_equals_uninterrupted(straight, small, tmp_path):
     assert comparable(tmp_path / "results" / "small").equals(comparable(folder / "results" / "small"))
 
 
-def test_a_killed_worker_fails_its_own_run_alone_and_is_made_up_for(small, tmp_path):
-    killed: list[int] = []
+def test_a_killed_worker_takes_no_other_down_and_is_made_up_for(straight, small, tmp_path):
+    events: list[Event] = []
 
     def tell(event: Event) -> None:
-        if event.kind == "step" and event.run.member.group == "lora" and not killed:
-            killed.append(event.pid)
+        events.append(event)
+        if event.kind == "step" and event.run.member.group == "lora" and not retried(events):
             os.kill(event.pid, signal.SIGKILL)
 
     result = api.run(small, tmp_path / "results", workers=2, tell=tell)
-    states = {run.member.group: (run.state, run.cause) for run in result.runs}
-    assert killed
-    assert states["lora"] == ("missing", "its process was ended by SIGKILL")
-    assert states["full"][0] == states["probe"][0] == "done"
-    again = api.run(small, tmp_path / "results")
+    assert [run.state for run in result.runs] == ["done"] * 4
+    assert [event.run.member.group for event in retried(events)] == ["lora"]
+    assert "SIGKILL" in retried(events)[0].text
+    folder, _ = straight
+    assert comparable(tmp_path / "results" / "small").equals(comparable(folder / "results" / "small"))
+
+
+def test_who_is_killed_again_and_again_is_quarantined(small, tmp_path):
+    def tell(event: Event) -> None:
+        if event.kind == "step" and event.run.member.group == "lora":
+            os.kill(event.pid, signal.SIGKILL)
+
+    result = api.run(small, tmp_path / "results", workers=2, tell=tell)
+    states = {run.member.group: (run.state, run.tries) for run in result.runs}
+    assert states == {"full": ("done", 0), "lora": ("quarantined", 2), "probe": ("done", 0)}
+    events: list[Event] = []
+    api.run(small, tmp_path / "results", tell=events.append)
+    assert events == []
+    again = api.run(small, tmp_path / "results", retry=True)
     assert [run.state for run in again.runs] == ["done"] * 4
+
+
+def retried(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.kind == "retried"]
 
 
 def test_a_diverging_run_is_named_and_the_study_goes_on(small, tmp_path):
@@ -186,7 +212,84 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(small, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped; the same command goes on from here" in err
+    assert "stopped; runs under way are checkpointed, and the same command goes on from here" in err
     assert "Traceback" not in err
     assert store.verify() == []
     assert [run.cause for run in plan(load_study(small), store)] == [""] * 4
+
+
+@pytest.mark.parametrize("executor", ["process", "serial"])
+def test_the_first_ctrl_c_checkpoints_and_the_study_goes_on_from_there(tiny_folder, tmp_path, executor):
+    data = images(tmp_path / "images")
+    path = tmp_path / "tiny.yaml"
+    runs = "{full: {adapt: full, lr: [1.0e-3, 2.0e-3]}, probe: {adapt: linear_probe, lr: 1.0e-2}}"
+    path.write_text(study(tiny_folder("vit"), data, runs, train="{epochs: 8, batch_size: 8}"))
+    options = {"executor": executor, "workers": 2}
+    told: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        told.append(event)
+        if (event.kind, event.step) == ("step", 3) and event.run.member.group == "full":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with one_thread():
+        straight = api.run(path, tmp_path / "straight", **options)
+        results, resumed = tmp_path / "results", list[Event]()
+        with pytest.raises(Stopped):
+            api.run(path, results, tell=interrupt, **options)
+        stopped = {event.run.id for event in told if event.kind == "stopped"}
+        store = Store(results / "store")
+        assert stopped
+        assert all(store.unfinished(id).read() is not None for id in stopped)
+        result = api.run(path, results, tell=resumed.append, **options)
+    for id in stopped:
+        first = next(event for event in resumed if event.run.id == id and event.kind == "step")
+        assert first.step > 3 - (executor == "process"), "it began anew"
+    assert comparable(result.folder).equals(comparable(straight.folder))
+    for run in result.runs:
+        places = (results, tmp_path / "straight")
+        one, other = (Store(place / "store").read(run.id).weights for place in places)
+        assert one is not None
+        assert other is not None
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_two_studies_share_the_runs_that_they_have_in_common(tiny_folder, tmp_path):
+    data, results = images(tmp_path / "images"), tmp_path / "results"
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text(study(tiny_folder("vit"), data, "{a: {adapt: full, lr: [1.0e-3, 2.0e-3]}}"))
+    runs = "{b: {adapt: full, lr: 1.0e-3}, c: {adapt: linear_probe, lr: 1.0e-3}}"
+    other.write_text(study(tiny_folder("vit"), data, runs).replace("study: tiny", "study: other"))
+    api.run(one, results, executor="serial")
+    bases = set(Store(results / "store").ids())
+    events: list[Event] = []
+    result = api.run(other, results, tell=events.append, executor="serial")
+    assert {event.run.member.group for event in events} == {"c"}
+    assert [run.state for run in result.runs] == ["done", "done"]
+    assert len(set(Store(results / "store").ids()) - bases) == 1  # nor is the base model measured again
+
+
+def test_a_run_that_collapses_is_stopped_and_measured_as_it_is(tiny_folder, tmp_path):
+    path, data = tmp_path / "tiny.yaml", images(tmp_path / "images", each=40)
+    rule = "{metric: representation.cka, below: 0.9}"
+    watched = f"{{probes: [representation], every: 2, stop_on_collapse: {rule}}}"
+    train = f"{{epochs: 2, batch_size: 8, monitor: {watched}, converged: {{metric: loss, within: 0.0}}}}"
+    runs = "{wild: {adapt: full, lr: 0.3}, calm: {adapt: full, lr: 1.0e-6}}"
+    path.write_text(study(tiny_folder("vit"), data, runs, train=train))
+    result = api.run(path, tmp_path / "results", executor="serial")
+    assert [run.cause for run in result.runs] == ["", ""]
+    wild, calm = (Store(tmp_path / "results" / "store").read(run.id) for run in result.runs)
+    assert wild.outcome["status"] == calm.outcome["status"] == "done"
+    assert wild.outcome["stopped"].startswith("collapse: representation.cka is")
+    assert "stopped" not in calm.outcome
+    stopped = result.table.per_run("training.stopped")
+    assert [(run.group, run.value) for run in stopped] == [("wild", 2)]
+    assert [run.value for run in result.table.per_run("training.converged")] == [0.0, 0.0]
+    steps = result.table.curve("representation.cka")
+    calm_steps = {r["step"] for r in steps.to_pylist() if r["group"] == "calm"}
+    assert calm_steps == set(range(0, 19, 2))
+    measured = result.table.per_run("transfer.acc1", {"split": "test"})
+    assert len(measured) == 2
+    page = result.report.read_text()
+    assert "collapse" in page
+    assert "did not converge" in page

@@ -9,7 +9,7 @@ from tunescope.study.study import Study
 GOOD = {"ask": "closer", "metric": "attention.entropy.change", "compare": ["a", "b"]}
 
 
-def study(probes: tuple[str, ...] = ("attention", "transfer"), **question: Any) -> Study:
+def study(probes: tuple[str, ...] = ("attention", "transfer"), monitor: Any = None, **question: Any) -> Study:
     said = {
         "study": "s",
         "model": "emoji-clip",
@@ -21,6 +21,8 @@ def study(probes: tuple[str, ...] = ("attention", "transfer"), **question: Any) 
         "probes": probes,
         "questions": [GOOD | question],
     }
+    if monitor is not None:
+        said |= monitor
     return Study.parse(said, "test")
 
 
@@ -60,3 +62,71 @@ def test_what_no_run_could_answer_is_refused_before_the_runs(probes, question, s
         check_questions(study(probes, **question))
     assert "question 'closer': " in str(caught.value)
     assert said in str(caught.value)
+
+
+WATCHED = {"train": {"monitor": {"probes": ["attention", "representation"]}}}
+ONLY_A = {
+    "runs": {
+        "a": {"adapt": "full", "lr": 1e-3, "train": {"monitor": {"probes": ["representation"]}}},
+        "b": {"adapt": "full", "lr": 1e-4},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "question"),
+    [
+        (WATCHED, {"metric": "representation.cka", "where": {"step": "50"}}),
+        (WATCHED, {"metric": "representation.cka", "where": {"step": "*"}}),
+        (WATCHED, {"metric": "attention.entropy.change", "where": {"step": "?*"}}),
+        (WATCHED, {"metric": "attention.entropy.base_only"}),
+        (WATCHED, {"metric": "training.loss", "where": {"step": "10"}}),
+        (None, {"metric": "training.loss", "where": {"step": "10"}}),
+        (None, {"where": {"step": "*"}}),  # the rows after tuning are among them
+        (
+            ONLY_A,
+            {"compare": None, "against": "lr", "among": ["a"], "metric": "representation.cka"}
+            | {"where": {"step": "0"}},
+        ),
+    ],
+)
+def test_what_live_monitors_write_may_be_asked_at_a_step(monitor, question):
+    check_questions(study(monitor=monitor, **question))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "question", "said"),
+    [
+        (WATCHED, {"metric": "representation.cka"}, "add it to 'probes', or ask for the live monitor's rows"),
+        (
+            WATCHED,
+            {"metric": "transfer.acc1", "where": {"step": "50"}},
+            "the runs of 'a' have none that does; add the probe 'transfer' to 'train.monitor.probes'",
+        ),
+        (
+            ONLY_A,
+            {"metric": "representation.cka", "where": {"step": "50"}},
+            "the runs of 'b' have none that does; add the probe 'representation'",
+        ),
+        (
+            WATCHED,
+            {"metric": "attention.entropy.base", "where": {"step": "0"}},
+            "has no rows at steps; remove",
+        ),
+        (WATCHED, {"metric": "training.seconds", "where": {"step": "0"}}, "has no rows at steps; remove"),
+        (WATCHED, {"metric": "representation.kca"}, "did you mean 'representation.cka'"),
+    ],
+)
+def test_what_no_live_monitor_writes_is_refused(monitor, question, said):
+    with pytest.raises(StudyError) as caught:
+        check_questions(study(monitor=monitor, **question))
+    assert said in str(caught.value)
+
+
+def test_the_rule_to_stop_by_is_checked_before_the_runs():
+    rule = {"metric": "attention.entorpy", "below": 1}
+    monitor = {"train": {"monitor": {"probes": ["attention"], "stop_on_collapse": rule}}}
+    with pytest.raises(
+        StudyError, match=r"runs.a: train.monitor.stop_on_collapse.*did you mean 'attention.ent"
+    ):
+        check_questions(study(monitor=monitor))

@@ -1,7 +1,8 @@
 """The command line: one file per verb.
 
 Progress goes to stderr, results to stdout. Exit codes: 0 all well; 1 some runs failed, or a check found
-something broken; 2 a mistake to mend, said in one message; 130 stopped by Ctrl-C.
+something broken; 2 a mistake to mend, said in one message; 130
+stopped by Ctrl-C (the first one checkpoints, the second one ends at once).
 """
 
 import argparse
@@ -9,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from tunescope.errors import TunescopeError
+from tunescope.errors import Stopped, TunescopeError
 
 VERBS = {
     "run": "carry out a study, or what is missing of it, and write its report",
@@ -17,7 +18,7 @@ VERBS = {
     "report": "write a study's table, answers and page again from its store",
     "status": "how many runs the store holds, and which tries failed",
     "verify": "check every published run against its checksums",
-    "gc": "remove what killed processes left behind; published runs are never touched",
+    "gc": "remove leftovers and caches, and compact; published runs are never touched",
     "methods": "the ways to tune, the objectives, penalties and optimisers",
     "probes": "the measurements, and what each number means",
     "models": "the model that ships with tunescope, and the families it can map",
@@ -55,8 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     except TunescopeError as error:
         print(f"tunescope {args.verb}: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"\ntunescope {args.verb}: {stopped}", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
-        print(f"\ntunescope {args.verb}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"\ntunescope {args.verb}: ended; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of stdout has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
+from tunescope.cli.arguments import results
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("study", type=Path, help="a study file")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="where runs and reports go (%(default)s)"
-    )
+    results(parser)
 
 
 def call(args: argparse.Namespace) -> int:

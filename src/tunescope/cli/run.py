@@ -4,15 +4,27 @@ import argparse
 import json
 from pathlib import Path
 
+from tunescope.cli.arguments import count, results, workers
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("study", type=Path, help="a study file")
+    results(parser)
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="where runs and reports go (%(default)s)"
+        "--executor",
+        choices=("process", "serial", "ray", "slurm"),
+        default="process",
+        help="one process per run, all in this process, one Ray task or one Slurm job per run (%(default)s)",
     )
-    parser.add_argument("--executor", choices=("process", "serial"), default="process", help="(%(default)s)")
-    parser.add_argument("--workers", type=_count, help="runs at a time (one for each core, at most four)")
+    workers(parser)
+    parser.add_argument("--address", help="of a Ray cluster (RAY_ADDRESS, or a local one)")
+    parser.add_argument(
+        "--only", action="append", metavar="GLOB", help="runs whose name or group matches; may stand often"
+    )
+    parser.add_argument("--limit", type=count, metavar="N", help="carry out at most N runs this time")
+    parser.add_argument("--fail-fast", action="store_true", help="the first run that fails ends the rest")
+    parser.add_argument("--retry", action="store_true", help="try quarantined runs again")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print answers and paths as JSON")
 
@@ -22,14 +34,21 @@ def call(args: argparse.Namespace) -> int:
     from tunescope import api
     from tunescope.cli.progress import Progress
     from tunescope.engine.execute import counts
+    from tunescope.engine.options import Options
     from tunescope.engine.plan import plan
+    from tunescope.engine.together import follow, follows
     from tunescope.results.store import Store
     from tunescope.study.study import load_study
 
     study = load_study(args.study)
-    before = plan(study, Store(args.results / "store"))
-    with Progress(study.study, before, quiet=args.quiet) as progress:
-        result = api.run(study, args.results, args.executor, args.workers, progress.tell)
+    store = Store(args.results / "store")
+    if follows():
+        follow(store)
+        return 0
+    given = {name: getattr(args, name) for name in Options.__dataclass_fields__}
+    planned = plan(study, store)
+    with Progress(study.study, planned, Options(**given).chosen(planned), quiet=args.quiet) as progress:
+        result = api.run(study, args.results, tell=progress.tell, **given)
     if args.json:
         print(json.dumps(_document(result), indent=1, ensure_ascii=False))
     else:
@@ -40,10 +59,15 @@ def call(args: argparse.Namespace) -> int:
         progress.say(f"skipped: {number} broken images of {split or 'the task'}")
     standing = counts(result.runs)
     for run in result.runs:
-        if run.state != "done":
-            progress.say(f"failed: {run.member.name}: {run.cause}")
+        if run.cause:
+            progress.say(f"{run.state}: {run.member.name}: {run.cause}")
+    if standing["quarantined"]:
+        progress.say("quarantined runs are left alone until they are asked for: --retry tries them again")
     progress.say(f"{standing['done']} of {len(result.runs)} runs done")
-    return 0 if standing["done"] == len(result.runs) else 1
+    asked_for = {run.id for run in Options(**given).chosen(planned)} | {
+        run.id for run in planned if args.only is None and args.limit is None
+    }
+    return 0 if all(run.state == "done" for run in result.runs if run.id in asked_for) else 1
 
 
 def _document(result) -> dict:
@@ -56,10 +80,3 @@ def _document(result) -> dict:
             for run in result.runs
         ],
     }
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return value

@@ -1,6 +1,7 @@
 """What the probes see in the base model: measured once per model, data and probe, shared by all runs."""
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from tunescope.results.store import Store
 from tunescope.study.identity import base_identity
 from tunescope.study.run import RunSpec
 
+POLL = 0.1  # seconds between looks at what another process measures
 OUTCOME = {"status": "done", "kind": "base"}
 
 
@@ -35,13 +37,19 @@ def observe_base(spec: RunSpec, subject: Subject, store: Store | None) -> Observ
 
 
 def _shared(probe: Probe, id: str, subject: Subject, store: Store) -> Measurement:
-    with store.claim(id) as mine:
-        if store.has(id):
-            return _read(id, store)
-        found = observe([probe], subject)[probe.kind]
-        if mine:  # else another process is about to publish the same: measuring twice is quicker than waiting
-            store.publish(id, lambda folder: _write(folder, id, found))
-        return found
+    while True:
+        with store.claim(id) as mine:
+            if store.has(id):
+                return _read(id, store)
+            if mine:
+                return _measured(probe, id, subject, store)
+        time.sleep(POLL)  # another process is at it, and whoever dies lets go
+
+
+def _measured(probe: Probe, id: str, subject: Subject, store: Store) -> Measurement:
+    found = observe([probe], subject)[probe.kind]
+    store.publish(id, lambda folder: _write(folder, id, found))
+    return found
 
 
 def _write(folder: Path, id: str, found: Measurement) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 
 from tunescope.errors import ModelError, TunescopeError
+from tunescope.results.store import Store
 from tunescope.study.identity import canonical
 from tunescope.study.study import Member
 
 
-def check(members: Iterable[Member]) -> None:
-    """Load every model, lay out every task and install every method once, build every head, and keep nothing.
+def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> None:
+    """Load every model, lay out every task and install every method once, build every head.
+
+    The store keeps the decoded images, for all workers; nothing else is kept.
 
     Raises:
         TunescopeError: the first thing that does not fit, with the group that asked for it.
@@ -17,9 +20,13 @@ def check(members: Iterable[Member]) -> None:
 
     from tunescope.data.examples import Examples
     from tunescope.data.task import task_examples
+    from tunescope.engine.images import decoded
     from tunescope.engine.work import TOWER, head_for, install
     from tunescope.models.load import load
+    from tunescope.training.tracking import check_trackers
 
+    check_trackers(trackers)
+    images = decoded(store)
     seen: set[str] = set()
     train: dict[str, Examples] = {}
     for member in members:
@@ -39,7 +46,7 @@ def check(members: Iterable[Member]) -> None:
                 )
             laid = canonical([spec.model, *(part.model_dump(mode="json") for part in parts[1:3])])
             if laid not in train:
-                train[laid] = task_examples(spec, encoder.preprocess)["train"]
+                train[laid] = task_examples(spec, encoder.preprocess, images)["train"]
             with torch.inference_mode():
                 head_for(spec, encoder, train[laid])
             install(spec, encoder)

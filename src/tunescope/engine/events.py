@@ -7,6 +7,9 @@ from typing import Literal
 
 from tunescope.engine.plan import Planned
 
+Kind = Literal["started", "step", "done", "failed", "retried", "elsewhere", "stopped", "died"]
+LAST: frozenset[Kind] = frozenset({"done", "failed", "elsewhere", "stopped", "died"})  # ends one try
+
 
 @dataclass(frozen=True)
 class Event:
@@ -14,12 +17,14 @@ class Event:
 
     Args:
         kind: `started`; `step`, with `step` of `steps`; `done`; `failed`, with its cause in `text`;
-            `elsewhere`, where another process carries the run out at this moment.
+            `retried`, failed and to be tried again; `elsewhere`, where another process carries the run out at
+            this moment; `stopped`, checkpointed because somebody asked; `died`, where a worker ended without
+            a word (told to the supervisor alone).
         run: the run.
         pid: the process that tells.
     """
 
-    kind: Literal["started", "step", "done", "failed", "elsewhere"]
+    kind: Kind
     run: Planned
     step: int = 0
     steps: int = 0

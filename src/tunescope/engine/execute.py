@@ -1,60 +1,81 @@
 """Carry out a study: what is missing of it, and nothing else."""
 
-import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Literal
 
 from tunescope.engine.check import check
 from tunescope.engine.events import Tell
-from tunescope.engine.plan import Planned, plan
-from tunescope.engine.process import context, cores, processes
-from tunescope.engine.serial import serial
+from tunescope.engine.options import Options
+from tunescope.engine.plan import Planned, State
+from tunescope.engine.process import Processes, context, serve, shared_out
+from tunescope.engine.supervise import Pool, supervise
+from tunescope.engine.together import announce, launched
+from tunescope.errors import Stopped, StudyError
 from tunescope.results.store import Store
 from tunescope.study.study import Study
 
-Executor = Literal["serial", "process"]
 
-
-def execute(
-    study: Study, store: Store, tell: Tell, executor: Executor = "process", workers: int | None = None
-) -> list[Planned]:
-    """Carry out the runs of a study that the store does not hold.
+def execute(study: Study, planned: Sequence[Planned], store: Store, tell: Tell, options: Options) -> None:
+    """Carry out the runs of a study that the store does not hold; each is published then, or has failed.
 
     Args:
         study: what to carry out.
+        planned: its runs and where they stand.
         store: where runs are published, and found again.
         tell: called with every event, in this process.
-        executor: `process` (one operating-system process per run) or `serial` (here).
-        workers: processes at a time; by default one for each core, at most four.
-
-    Returns:
-        the plan as it stands afterwards: a run that is still missing has failed, with its cause.
+        options: how, how many, which.
 
     Raises:
         TunescopeError: something that the study asks for does not fit; nothing has been started.
+        Stopped: somebody asked to stop; what was under way is checkpointed, or has been finished.
     """
-    todo = {run.id: run for run in plan(study, store) if run.state == "missing"}
+    todo = options.chosen(planned)
     if todo:
-        members = [run.member for run in todo.values()]
-        if executor == "serial":
-            check(members)
-            serial(list(todo.values()), store, tell)
-        else:
-            workers = workers or min(cores(), 4)
-            # Of the workers asked for, not of those still busy: another number of threads rounds differently,
-            # and a study that goes on with its last run must come to the table of one that ran through.
-            made = context(threads=max(1, cores() // workers))
-            quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-            with ProcessPoolExecutor(1, made, **quiet) as pool:  # this process stays free of torch
-                pool.submit(check, members).result()
-            processes(list(todo.values()), store, tell, workers, made)
-    return plan(study, store)
+        workers, threads = shared_out(study.engine, options.workers)
+        _look_first(study, todo, store, options, threads)
+        for run in todo if options.retry else ():
+            store.clear_failure(run.id)
+        pool = _pool(study, store, tell, options, workers, threads)
+        if not supervise(todo, pool, store, tell, study.engine, options.fail_fast):
+            raise Stopped("stopped; runs under way are checkpointed, and the same command goes on from here")
+    if launched():
+        announce(None)
 
 
-def counts(planned: Iterable[Planned]) -> dict[str, int]:
-    """How many runs stand where: `{"done": …, "failed": …, "missing": …}`."""
-    found = {"done": 0, "failed": 0, "missing": 0}
+def counts(planned: Iterable[Planned]) -> dict[State, int]:
+    """How many runs stand where, by state."""
+    found: dict[State, int] = {"done": 0, "failed": 0, "quarantined": 0, "missing": 0}
     for run in planned:
         found[run.state] += 1
     return found
+
+
+def _look_first(study: Study, todo: list[Planned], store: Store, options: Options, threads: int) -> None:
+    """Find what does not fit before anything is started, and decode the images once for all workers."""
+    members = [run.member for run in todo]
+    if options.executor == "serial":
+        check(members, store, study.engine.trackers)
+        return
+    with ProcessPoolExecutor(1, context(threads), initializer=serve) as pool:  # torch stays out of here
+        pool.submit(check, members, store, study.engine.trackers).result()
+
+
+def _pool(study: Study, store: Store, tell: Tell, options: Options, workers: int, threads: int) -> Pool:
+    if options.executor == "serial":
+        from tunescope.engine.serial import InProcess
+
+        return InProcess(store, study.engine, tell)
+    if launched():
+        raise StudyError(
+            f"executor {options.executor!r}: several launched processes share each run, one run after the "
+            "other; give --executor serial"
+        )
+    if options.executor == "ray":
+        from tunescope.engine.cluster import RayTasks
+
+        return RayTasks(store, study.engine, options.workers, threads, options.address)
+    if options.executor == "slurm":
+        from tunescope.engine.slurm import SlurmJobs
+
+        return SlurmJobs(store, study.engine, workers, threads)
+    return Processes(store, study.engine, workers, threads)

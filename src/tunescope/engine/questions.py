@@ -1,47 +1,137 @@
 """Questions are checked before the runs: one that no run could answer is a mistake to mend now."""
 
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+
 from tunescope.errors import StudyError, nearest
-from tunescope.probes.probe import probes_of
-from tunescope.results.metric import SKIPPED, TRAINING, declared
+from tunescope.probes.probe import Probe, probes_of
+from tunescope.results.metric import SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.question import Question
+from tunescope.study.run import Monitor
 from tunescope.study.study import Study
 
 CHOOSER = "transfer"  # the probe whose validation accuracy `at: best` chooses by
+DECIDING = ("val", "probe")  # the splits that a live monitor may stop a run by
 
 
 def check_questions(study: Study) -> None:
-    """Hold every question against what the study's probes will write and its runs vary.
+    """Hold every question, and every live monitor, against what the probes will write and the runs vary.
 
     Raises:
-        StudyError: an unknown metric, column or factor, or a probe that the study does not have.
+        StudyError: an unknown metric, column or factor; a probe that the study or the monitor does not have;
+            a monitor that would read the test split, or stop runs by what it does not see.
     """
+    members = study.members()
+    # `train` has no axes: all runs of a group have the same monitor
+    monitors = {member.group: member.spec.train.monitor for member in members}
+    for group, monitor in monitors.items():
+        if monitor is not None:
+            check_monitor(monitor, f"runs.{group}: train.monitor")
     probes = probes_of(study)
     there = {metric.name for metric in (*TRAINING, SKIPPED)}
-    for probe in probes:
-        for metric in probe.metrics:
-            there |= {metric.name, *(metric.derive(derived).name for derived in metric.derived)}
-    factors = {name for member in study.members() for name in member.factors}
+    there = there.union(*(_written(probe, but=()) for probe in probes))
+    at_steps = {group: stepped(monitor) for group, monitor in monitors.items()}
+    factors = {name for member in members for name in member.factors}
     kinds = {probe.kind for probe in probes}
     for question in study.questions:
-        for mistake in _mistakes(question, there, factors, kinds):
+        for mistake in _mistakes(question, there, at_steps, factors, kinds):
             raise StudyError(f"question {question.ask!r}: {mistake}")
 
 
-def _mistakes(question: Question, there: set[str], factors: set[str], kinds: set[str]) -> list[str]:
-    found = []
-    if question.metric not in there:
-        if question.metric in declared():
-            probe = question.metric.split(".", 1)[0]
-            found.append(f"metric {question.metric!r} is measured by the probe {probe!r}; add it to 'probes'")
-        else:
-            found.append(f"unknown metric {question.metric!r}; {nearest(question.metric, there)}")
+def check_monitor(monitor: Monitor, place: str = "train.monitor") -> None:
+    """Hold a live monitor's probes and its stopping rule against each other.
+
+    Raises:
+        StudyError: a probe that stands twice or reads the test split; a metric to stop by that the monitor's
+            probes do not write, or not on val or probe.
+    """
+    probes = probes_of(monitor)
+    kinds = [probe.kind for probe in probes]
+    for probe in probes:
+        if kinds.count(probe.kind) > 1:
+            raise StudyError(f"{place}: the probe {probe.kind!r} stands twice; keep one")
+        if getattr(probe, "split", None) == "test":
+            raise StudyError(
+                f"{place}: the probe {probe.kind!r} reads the split 'test', which is read once, after "
+                "tuning; take 'probe' or 'val'"
+            )
+    rule = monitor.stop_on_collapse
+    if rule is None:
+        return
+    there = {name: probe for probe in probes for name in _written(probe)}
+    if rule.metric not in there:
+        raise StudyError(
+            f"{place}.stop_on_collapse: its probes do not write the metric {rule.metric!r} while tuning; "
+            f"{nearest(rule.metric, there)}"
+        )
+    split = getattr(there[rule.metric], "split", None)
+    if split not in (None, *DECIDING):
+        raise StudyError(
+            f"{place}.stop_on_collapse: {rule.metric!r} is measured on {split!r}, and no choice is made on "
+            "what is tested; take 'probe' or 'val'"
+        )
+
+
+def watched(monitor: Monitor) -> set[str]:
+    """The metrics of a live monitor's rows."""
+    return {name for probe in probes_of(monitor) for name in _written(probe)}
+
+
+def stepped(monitor: Monitor | None) -> set[str]:
+    """The metrics whose rows have a step: the loop's own, and what the monitor watches, if there is one."""
+    own = {metric.name for metric in TRAINING if "step" in metric.dims}
+    return own if monitor is None else own | watched(monitor)
+
+
+def _written(probe: Probe, but: tuple[Derived, ...] = ("base", "base_only")) -> set[str]:
+    """The metrics of a probe's rows: while tuning, all but the base's, which are told once, as step 0."""
+    return {
+        name
+        for metric in probe.metrics
+        for name in (metric.name, *(metric.derive(d).name for d in metric.derived if d not in but))
+    }
+
+
+def _mistakes(
+    question: Question,
+    there: set[str],
+    at_steps: Mapping[str, set[str]],
+    factors: set[str],
+    kinds: set[str],
+) -> Iterator[str]:
+    yield from _unmeasured(question, there, at_steps)
     for column in question.where:
         if column not in FILTERS:
-            found.append(f"'where' has the unknown column {column!r}; {nearest(column, FILTERS)}")
+            yield f"'where' has the unknown column {column!r}; {nearest(column, FILTERS)}"
     for factor in (*question.fixed, *([question.against] if question.against else [])):
         if factor not in factors:
-            found.append(f"the runs have no factor {factor!r}; {nearest(factor, factors)}")
+            yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"
     if question.at == "best" and CHOOSER not in kinds:
-        found.append(f"'at: best' chooses by the probe {CHOOSER!r}; add it to 'probes', or say 'at: all'")
-    return found
+        yield f"'at: best' chooses by the probe {CHOOSER!r}; add it to 'probes', or say 'at: all'"
+
+
+def _unmeasured(question: Question, there: set[str], at_steps: Mapping[str, set[str]]) -> Iterator[str]:
+    """Why a group that is asked about has no such row: `there` after tuning, `at_steps` while tuning."""
+    metric, steps = question.metric, question.where.get("step", "")
+    if fnmatchcase("", steps) and metric in there:
+        return
+    probe = metric.split(".", 1)[0]
+    for group in question.compare or question.among or at_steps:
+        if steps and metric in at_steps[group]:
+            continue
+        known = there.union(*at_steps.values())
+        if metric not in declared():
+            yield f"unknown metric {metric!r}; {nearest(metric, known)}"
+        elif not steps:
+            watching = metric in at_steps[group]
+            also = ", or ask for the live monitor's rows with 'step' in 'where'" if watching else ""
+            yield f"metric {metric!r} is measured by the probe {probe!r}; add it to 'probes'{also}"
+        elif probe == "training" or metric.endswith((".base", ".base_only")):
+            yield f"metric {metric!r} has no rows at steps; remove 'step' from 'where'"
+        else:
+            yield (
+                f"metric {metric!r} has rows at steps where a live monitor measures it, and the runs of "
+                f"{group!r} have none that does; add the probe {probe!r} to 'train.monitor.probes', or "
+                "remove 'step' from 'where'"
+            )

@@ -1,45 +1,47 @@
 """The serial executor: one run after the other, in this process."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from tunescope.engine.events import Event, Tell
+from tunescope.engine.job import Job, attempt
 from tunescope.engine.plan import Planned
 from tunescope.results.store import Store
-
-POLL = 1.0  # seconds between looks at a run that another process carries out
-
-
-def serial(todo: Sequence[Planned], store: Store, tell: Tell) -> None:
-    """Carry out the runs in order. Returns when each is published or has failed."""
-    for run in todo:
-        while not attempt(run, store, tell):
-            time.sleep(POLL)
+from tunescope.study.engine import Engine
 
 
-def attempt(run: Planned, store: Store, tell: Tell) -> bool:
-    """Carry out one run under its claim, unless it is there already.
+class InProcess:
+    """A pool of one: this process. A run that takes too long cannot be ended from within it.
 
-    Returns:
-        False where another process holds the claim.
+    Args:
+        store: where runs are published.
+        engine: what the study says about carrying out.
+        tell: called while a run is carried out.
     """
-    from tunescope.engine.work import carry_out
 
-    with store.claim(run.id) as mine:
-        if store.has(run.id):
-            tell(Event("done", run))
-            return True
-        if not mine:
-            tell(Event("elsewhere", run))
-            return False
-        tell(Event("started", run))
-        try:
-            outcome = carry_out(run, store, lambda step, steps: tell(Event("step", run, step, steps)))
-        except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            store.fail(run.id, cause)
-            tell(Event("failed", run, text=cause))
-        else:
-            store.clear_failure(run.id)
-            tell(Event(outcome["status"], run, text=outcome.get("cause", "")))  # pyright: ignore[reportArgumentType]
-        return True
+    workers = 1
+
+    def __init__(self, store: Store, engine: Engine, tell: Tell):
+        self._store, self._engine, self._tell = store, engine, tell
+        self._run: Planned | None = None
+        self._stopping = False
+
+    def start(self, run: Planned) -> None:
+        """The next `wait` carries it out."""
+        self._run = run
+
+    def wait(self, seconds: float) -> Iterable[Event]:
+        """Carry out the run."""
+        if self._run is None:
+            return []
+        job, self._run = Job(self._run, self._store.root, self._engine), None
+        return [attempt(job, self._tell, lambda: self._stopping)]
+
+    def stop(self, run: Planned) -> None:
+        """The loop sees it after its step."""
+        self._stopping = True
+
+    def kill(self, run: Planned) -> None:
+        """Nothing: who works here cannot be ended from here."""
+
+    def close(self) -> None:
+        """Nothing is left to give back."""

@@ -1,18 +1,25 @@
 """One run, from its spec to its folder: load, tune, measure, publish."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import PartialState
 from safetensors.torch import save_file
 from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.data.task import task_examples
 from tunescope.engine.base import observe_base, write_arrays
+from tunescope.engine.images import decoded
+from tunescope.engine.job import Job
+from tunescope.engine.monitor import LiveMonitor
+from tunescope.engine.peak import peak
 from tunescope.engine.plan import Planned
+from tunescope.engine.together import announce, launched
 from tunescope.errors import Diverged
 from tunescope.methods.method import Installed, Method
 from tunescope.models.encoder import Encoder
@@ -24,9 +31,14 @@ from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.study.run import RunSpec
-from tunescope.training.loop import History, OnStep, train
+from tunescope.training.checkpoint import Checkpoint
+from tunescope.training.history import History, Log
+from tunescope.training.loop import OnStep, train
+from tunescope.training.ranks import Ranks
+from tunescope.training.tracking import Trackers
 
 TOWER = "vision"
+TRACKED = "tracked"  # beside the store
 OWN = ("val", "probe", "test")  # with train, the sides of the task's own data
 
 
@@ -58,25 +70,51 @@ class Tuned:
         return state | {f"head.{name}": value.detach() for name, value in self.head.state_dict().items()}
 
 
-def tune(spec: RunSpec, on_step: OnStep | None = None, store: Store | None = None) -> Tuned:
+def tune(
+    spec: RunSpec,
+    on_step: OnStep | None = None,
+    store: Store | None = None,
+    *,
+    on_log: Log | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Tuned:
     """Carry out the tuning of one run; the base model is probed on the way.
 
     Args:
         spec: the run.
         on_step: called after every optimiser step.
-        store: where measurements of base models are shared.
+        store: where measurements of base models, and decoded images, are shared.
+        on_log: called with every line of the log.
+        checkpoint: where the run's state is kept, and found again.
 
     Raises:
         TunescopeError: the model, the data or the method do not fit.
         Diverged: the loss stopped being finite.
+        Stopped: `checkpoint.stopping` said so.
     """
+    ranks = Ranks()
     encoder = load(spec.model)
-    encoder.model.to(PartialState().device)  # base and tuned model are measured on one device
-    examples = task_examples(spec, encoder.preprocess)
-    before = observe_base(spec, Subject(encoder, None, TOWER, measured(examples)), store)
+    encoder.model.to(ranks.device)  # base and tuned model are measured on one device
+    examples = task_examples(spec, encoder.preprocess, None if store is None else decoded(store))
+    others = measured(examples)
+    # Where several processes share the run, the first one looks and the others only help with the steps.
+    before = observe_base(spec, Subject(encoder, None, TOWER, others), store) if ranks.first else {}
+    watching = spec.train.monitor
+    monitor = None if watching is None else LiveMonitor(watching, encoder, TOWER, others)
     head = head_for(spec, encoder, examples["train"])
     installed = install(spec, encoder)
-    history = train(encoder, installed, head, spec, examples["train"], examples["val"], on_step=on_step)
+    history = train(
+        encoder,
+        installed,
+        head,
+        spec,
+        examples["train"],
+        examples["val"],
+        on_step=on_step,
+        on_log=on_log,
+        checkpoint=checkpoint,
+        monitor=monitor,
+    )
     return Tuned(spec, encoder, head, installed, history, examples, before)
 
 
@@ -93,24 +131,40 @@ def measure(tuned: Tuned) -> Measurement:
     return derive(probes, tuned.before, active, base_only)
 
 
-def carry_out(planned: Planned, store: Store, on_step: OnStep | None = None) -> dict[str, str]:
-    """Carry out one run and publish it.
+def carry_out(
+    job: Job, store: Store, on_step: OnStep | None = None, stopping: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Carry out one run and publish it, from its last checkpoint if it has one.
 
     A run that diverges would diverge again, so it is published as failed. Whatever else goes wrong is
     raised, and nothing is published.
 
     Returns:
-        the outcome: `{"status": "done"}` or `{"status": "failed", "cause": …}`.
+        the outcome: `{"status": "done", …}` or `{"status": "failed", "cause": …, …}`, with the seconds and
+        the peak memory in bytes that this try took.
+
+    Raises:
+        Stopped: `stopping` said so while the run was tuned; it is checkpointed.
     """
-    try:
-        tuned = tune(planned.member.spec, on_step, store)
-    except Diverged as error:
-        outcome = {"status": "failed", "cause": str(error)}
-        until: History = error.history
-        store.publish(planned.id, lambda folder: _write(folder, planned, outcome, until.rows, until.log))
-        return outcome
+    planned, started = job.run, time.perf_counter()
+    spec = planned.member.spec
+    checkpoint = Checkpoint(store.unfinished(planned.id), job.engine.checkpoint, stopping)
+    said = spec.model_dump(mode="json")
+    if launched():
+        announce((spec, planned.id))
+    folder = store.root.parent / TRACKED
+    with Trackers(job.engine.trackers, folder, f"{planned.member.name} {planned.id[:8]}", said) as trackers:
+        try:
+            tuned = tune(spec, on_step, store, on_log=trackers.line, checkpoint=checkpoint)
+        except Diverged as error:
+            outcome = {"status": "failed", "cause": str(error)} | _cost(started)
+            until: History = error.history
+            store.publish(planned.id, lambda folder: _write(folder, planned, outcome, until.rows, until.log))
+            return outcome
     result = measure(tuned)
-    outcome = {"status": "done"}
+    outcome = {"status": "done"} | _cost(started)
+    if tuned.history.stopped:
+        outcome["stopped"] = tuned.history.stopped
 
     def write(folder: Path) -> None:
         save_file(
@@ -148,7 +202,12 @@ def _skipped(examples: dict[str, Examples]) -> list[Row]:
     return [Row(SKIPPED.name, len(part.skipped), split=name) for name, part in sets.items() if part.skipped]
 
 
-def _write(folder: Path, planned: Planned, outcome: dict[str, str], rows: list[Row], log: list[dict]) -> None:
+def _cost(started: float) -> dict[str, Any]:
+    """What the try has taken so far."""
+    return {"seconds": time.perf_counter() - started} | peak()
+
+
+def _write(folder: Path, planned: Planned, outcome: dict[str, Any], rows: list[Row], log: list[dict]) -> None:
     write_rows(folder / "rows.parquet", planned.id, rows)
     spec = planned.member.spec.model_dump(mode="json")
     (folder / "spec.json").write_text(json.dumps(spec, indent=1, sort_keys=True), encoding="utf-8")

@@ -1,0 +1,205 @@
+"""A short calibration: what a run of one shape takes, from a few real steps of it."""
+
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunescope.engine.cost import Costs, Figures
+from tunescope.engine.peak import peak
+from tunescope.engine.plan import Planned
+from tunescope.engine.process import context, ended_by, serve
+from tunescope.errors import StudyError, TunescopeError
+from tunescope.results.store import Store
+from tunescope.study.run import RunSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunescope.data.examples import Examples
+    from tunescope.methods.method import Installed
+    from tunescope.models.encoder import Encoder
+    from tunescope.probes.probe import Probe, Subject
+
+FEW, MORE = 2, 6  # batches
+IMAGES = 128  # of each set that probes read
+LR = 1e-9  # nothing may diverge here, and no step takes longer for being smaller
+
+
+def calibrate(run: Planned, costs: Costs) -> Figures:
+    """Measure what a run of this shape takes, in a process of its own, and keep it.
+
+    The model is loaded, the task laid out and the method installed as in a run. Then a few optimiser steps
+    are made at the real batch size, on two sizes of a truncated training set, and the probes look at a
+    truncated part of every set; what grows with the number of images is scaled to all of them.
+
+    What is not in it: measurements of the base model, which are made once and shared by all runs; decoding
+    images, which is done once for a study; publishing; that workers share caches, memory bandwidth and disk,
+    so that two at a time are slower than one; and memory that grows with the number of images, such as the
+    activations that are kept of frozen blocks. A run that collapses or diverges ends sooner.
+
+    Args:
+        run: any run of the shape.
+        costs: where the figures are kept.
+
+    Raises:
+        StudyError: the run cannot be carried out; its cause is named.
+    """
+    made = context(costs.threads)
+    here, there = made.Pipe(duplex=False)
+    arguments = (run.member.spec, costs.store.root, costs.threads, there)
+    process = made.Process(target=_work, args=arguments, daemon=True)
+    process.start()
+    there.close()
+    try:
+        found: Figures | str = here.recv()
+    except EOFError:
+        process.join()
+        found = ended_by(process.exitcode or 0)
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+    if isinstance(found, str):
+        raise StudyError(f"{run.member.name}: cannot be calibrated: {found}")
+    costs.keep(run, found)
+    return found
+
+
+def _work(spec: RunSpec, root: Path, threads: int, pipe: Connection) -> None:
+    serve()
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        pipe.send(figures(spec, Store(root)))
+    except TunescopeError as error:
+        pipe.send(str(error))
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def figures(spec: RunSpec, store: Store) -> Figures:
+    """Measure in this process.
+
+    Args:
+        spec: the run; its learning rate and seed do not matter.
+        store: where decoded images are shared.
+    """
+    from tunescope.data.task import task_examples
+    from tunescope.engine.images import decoded
+    from tunescope.engine.monitor import few
+    from tunescope.engine.work import TOWER, head_for, install, measured
+    from tunescope.models.load import load
+    from tunescope.probes.probe import Subject, probes_of
+    from tunescope.training.ranks import Ranks
+
+    started = time.perf_counter()
+    encoder = load(spec.model)
+    encoder.model.to(Ranks().device)
+    loaded = time.perf_counter()
+    task_examples(spec, encoder.preprocess, decoded(store))  # decodes what no run has decoded yet
+    there = time.perf_counter()
+    examples = task_examples(spec, encoder.preprocess, decoded(store))
+    head = head_for(spec, encoder, examples["train"])
+    installed = install(spec, encoder)
+    setup = loaded - started + time.perf_counter() - there
+    tuning = _tuning(encoder, installed, head, spec, examples["train"], examples["val"])
+    subject = Subject(encoder, head, TOWER, measured(examples))
+    measure = sum(_looking(probe, subject) for probe in probes_of(spec))
+    look = 0.0
+    if spec.train.monitor is not None:
+        count = spec.train.monitor.examples
+        watched = {split: few(part, count) for split, part in subject.examples.items()}
+        look = sum(
+            _looking(probe, replace(subject, examples=watched)) for probe in probes_of(spec.train.monitor)
+        )
+    taken = peak()
+    return Figures(
+        setup=setup + tuning.once,
+        step=tuning.step,
+        steps=len(examples["train"]) / spec.train.batch_size,
+        validate=tuning.validate,
+        look=look,
+        measure=measure * (1 if installed.without() is None else 2),
+        memory=taken["peak_memory"],
+        gpu_memory=taken.get("peak_gpu_memory"),
+    )
+
+
+class _Tuning(NamedTuple):
+    """Seconds that the training loop takes once, at every step, and after every epoch."""
+
+    once: float
+    step: float
+    validate: float
+
+
+def _tuning(
+    encoder: "Encoder",
+    installed: "Installed",
+    head: "nn.Module",
+    spec: RunSpec,
+    train: "Examples",
+    val: "Examples",
+) -> _Tuning:
+    """Three short runs of the loop. The first warms up; the third has more images than the second, and what
+    these add to the time before the first step is what every further image adds to it.
+    """
+    from tunescope.engine.monitor import few
+    from tunescope.training import loop
+
+    # No monitor and no criterion: the one is timed by itself, the other takes no time.
+    once = {"monitor": None, "converged": None, "epochs": 1}
+    spec = spec.model_copy(update={"lr": LR, "train": spec.train.model_copy(update=once)})
+    size = spec.train.batch_size
+    some = few(val, max(IMAGES, size))
+
+    def run(batches: int) -> tuple[int, dict[str, list[float]]]:
+        """How many images there were, and the seconds before every line of the log, by what it says."""
+        part, found = few(train, batches * size), {"ready": [], "step": [], "validate": []}
+        last = time.perf_counter()
+
+        def line(said: dict[str, Any]) -> None:
+            nonlocal last
+            last, before = time.perf_counter(), last
+            what = "step" if "loss" in said else "validate" if "val_acc1" in said else "ready"
+            found[what].append(last - before)
+
+        loop.train(encoder, installed, head, spec, part, some, on_log=line)
+        return len(part), found
+
+    (_, cold), (fewer, short), (more, long) = run(1), run(FEW), run(MORE)
+    step = median(long["step"])
+    an_image = max(0.0, long["ready"][0] - short["ready"][0]) / max(1, more - fewer)
+    warming = max(0.0, cold["ready"][0] + cold["step"][0] - short["ready"][0] - step)
+    left = len(train) - more + len(val) - len(some)
+    validate = long["validate"][0] * len(val) / len(some)
+    return _Tuning(long["ready"][0] + an_image * left + warming, step, validate)
+
+
+def _looking(probe: "Probe", subject: "Subject") -> float:
+    """Seconds of one probe on all its examples, from truncated sets: what the second half of them adds to it
+    is what every further image adds.
+    """
+    from tunescope.engine.monitor import few
+    from tunescope.probes.measure import derive, observe
+
+    def look(count: int) -> tuple[float, set[str]]:
+        """Seconds, and the splits that were read."""
+        started = time.perf_counter()
+        part = {split: few(examples, count) for split, examples in subject.examples.items()}
+        found = observe([probe], replace(subject, examples=part))
+        derive([probe], found, found)
+        read = {row.split for row in found[probe.kind].rows if row.split in part}
+        return time.perf_counter() - started, read or set(part)
+
+    seconds, read = look(IMAGES)
+    sizes = [len(subject.examples[split]) for split in read]
+    seen, half = (sum(min(size, most) for size in sizes) for most in (IMAGES, IMAGES // 2))
+    if sum(sizes) > seen:
+        an_image = max(0.0, look(IMAGES)[0] - look(IMAGES // 2)[0]) / (seen - half)
+        seconds += an_image * (sum(sizes) - seen)
+    return seconds

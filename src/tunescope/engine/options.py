@@ -1,0 +1,57 @@
+"""What the caller of a study chooses for this one time: how, how many, which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from tunescope.engine.plan import Planned
+from tunescope.errors import StudyError, nearest
+
+Executor = Literal["serial", "process", "ray", "slurm"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a study is carried out this time. None of it changes a result.
+
+    Args:
+        executor: `process` (one operating-system process per run), `serial` (here), `ray` (one task per run)
+            or `slurm` (one job per run).
+        workers: runs at a time; by default one for each core of this machine, at most four.
+        only: globs; runs whose name or group matches one of them, such as `lora` or `* seed=0`. None = all.
+        limit: at most so many runs.
+        fail_fast: the first run that fails for good ends the rest.
+        retry: try runs again that were quarantined.
+        address: of a Ray cluster; by default the environment's (`RAY_ADDRESS`), else one is started here.
+    """
+
+    executor: Executor = "process"
+    workers: int | None = None
+    only: Sequence[str] | None = None
+    limit: int | None = None
+    fail_fast: bool = False
+    retry: bool = False
+    address: str | None = None
+
+    def chosen(self, planned: Sequence[Planned]) -> list[Planned]:
+        """The runs that `only` and `limit` leave to carry out, each once, in the study's order.
+
+        Raises:
+            StudyError: a glob that no run of the study matches.
+        """
+        for glob in self.only or ():
+            if not any(_matches(run, glob) for run in planned):
+                names = {run.member.group for run in planned} | {run.member.name for run in planned}
+                raise StudyError(f"--only {glob!r}: no run is called so; {nearest(glob, names)}")
+        wanted = ("missing", "quarantined") if self.retry else ("missing",)
+        found = {
+            run.id: run
+            for run in planned
+            if run.state in wanted and (self.only is None or any(_matches(run, glob) for glob in self.only))
+        }
+        return list(found.values())[: self.limit]
+
+
+def _matches(run: Planned, glob: str) -> bool:
+    return fnmatchcase(run.member.group, glob) or fnmatchcase(run.member.name, glob)
