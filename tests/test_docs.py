@@ -11,7 +11,8 @@ from tunescope.study.component import COMPONENTS, component_class
 from tunescope.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "tools/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/cluster.md"]
+PAGES += ["tools/README.md", "src/tunescope/results/README.md"]
 
 
 def text(page: str) -> str:
@@ -19,11 +20,12 @@ def text(page: str) -> str:
 
 
 def test_the_readmes_study_is_valid(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.S)
-    (tmp_path / "study.yaml").write_text(block)
-    study = load_study(tmp_path / "study.yaml")
-    check_questions(study)
-    assert len(study.members()) == (3 + 2 + 1) * 3
+    block, engine = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.S)
+    for said in (block, block + engine):
+        (tmp_path / "study.yaml").write_text(said)
+        study = load_study(tmp_path / "study.yaml")
+        check_questions(study)
+        assert len(study.members()) == (3 + 2 + 1) * 3
 
 
 def test_the_readmes_python_compiles_and_names_what_there_is():

@@ -1,6 +1,6 @@
 """Several processes share each run: the first one plans, measures and publishes; all of them train.
 
-`torchrun --nproc-per-node 4 -m tunescope.cli.main run STUDY.yaml --executor serial`; see docs/cluster.md.
+`torchrun --nproc-per-node 4 -m tunescope run STUDY.yaml --executor serial`; see docs/cluster.md.
 """
 
 import os
