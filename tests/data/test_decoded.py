@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunescope.data.decoded import key, mapped
+from tunescope.data.decoded import broken, key, mapped
 from tunescope.data.examples import materialise
 from tunescope.data.imageset import ImageSet
 from tunescope.data.load import load
@@ -263,3 +263,23 @@ def test_every_reader_of_images_takes_a_map_that_is_read_only(tiny, tmp_path):
     subject = Subject(encoder, head, "vision", {"probe": examples, "val": examples})
     for probe in (AttentionProbe(), TransferProbe()):
         assert probe.measure(subject).rows
+
+
+def test_broken_images_are_looked_for_once(tmp_path):
+    root, folder = fill(tmp_path / "photos"), tmp_path / "decoded"
+    victim = root / "bee" / "3.png"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    images, asked = counted(load(f"folder:{root}"))
+    place = images.ids.index("bee/3.png")
+    assert broken(images, folder) == [place]
+    assert len(asked) == 16
+    assert broken(images, folder) == [place]
+    assert len(asked) == 16
+    assert load(f"folder:{root}", on_error="skip", decoded=folder).skipped == ("bee/3.png",)
+    (file,) = folder.iterdir()
+    for nonsense in ("", "{}", '["a"]', "[99]"):
+        file.write_text(nonsense)
+        assert broken(images, folder) == [place]
+    victim.write_bytes(whole)
+    assert load(f"folder:{root}", on_error="skip", decoded=folder).skipped == ()  # another content

@@ -244,7 +244,7 @@ def test_the_first_ctrl_c_checkpoints_and_the_study_goes_on_from_there(tiny_fold
         result = api.run(path, results, tell=resumed.append, **options)
     for id in stopped:
         first = next(event for event in resumed if event.run.id == id and event.kind == "step")
-        assert first.step > 3 - (executor == "process"), "it began anew"
+        assert first.step > 1, "it began anew"
     assert comparable(result.folder).equals(comparable(straight.folder))
     for run in result.runs:
         places = (results, tmp_path / "straight")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from tunescope.data.imageset import ImageSet
 from tunescope.errors import DataError
 
 FORMAT = 1  # of the files; another one makes them again
@@ -51,7 +52,7 @@ def mapped(
         DataError: the file cannot be read or written; nothing half-written is left.
     """
     header = _header(shape)
-    with _told(path, shape):
+    with _told(path, f"{shape[0]} decoded images ({math.prod(shape) / 1e6:,.1f} MB)"):
         with suppress(FileNotFoundError), path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size == len(header) + math.prod(shape) and file.read(len(header)) == header:
@@ -77,6 +78,31 @@ def mapped(
             part.unlink(missing_ok=True)
 
 
+def broken(images: ImageSet, folder: Path | None) -> list[int]:
+    """Which images of a set cannot be decoded, from a file of the folder if they have been looked through.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    if folder is None:
+        return images.broken()
+    path = folder / f"{key(images.fingerprint, images.ids, 'broken')}.json"
+    with suppress(OSError, ValueError):
+        known = json.loads(path.read_bytes())
+        if isinstance(known, list) and all(index in range(len(images)) for index in known):
+            return known
+    found = images.broken()
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    with _told(path, f"which of {len(images)} images are broken"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(json.dumps(found), encoding="utf-8")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    return found
+
+
 def _header(shape: tuple[int, int, int, int]) -> bytes:
     stream = io.BytesIO()
     said = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -85,12 +111,11 @@ def _header(shape: tuple[int, int, int, int]) -> bytes:
 
 
 @contextmanager
-def _told(path: Path, shape: tuple[int, int, int, int]) -> Iterator[None]:
+def _told(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        size = math.prod(shape) / 1e6
         raise DataError(
-            f"folder {path.parent}: {shape[0]} decoded images ({size:,.1f} MB) cannot be kept there "
-            f"({error.strerror or error}); free space, mend its permissions, or keep the results elsewhere"
+            f"folder {path.parent}: {what} cannot be kept there ({error.strerror or error}); free space, "
+            "mend its permissions, or keep the results elsewhere"
         ) from None

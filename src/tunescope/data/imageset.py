@@ -74,13 +74,18 @@ class ImageSet:
         kept = self.select(np.flatnonzero(mapped >= 0))
         return replace(kept, labels=mapped[mapped >= 0], class_names=tuple(class_names))
 
-    def without_broken(self) -> "ImageSet":
-        """The images that can be decoded; the others are named in `skipped`. Decodes every image once."""
-        sound, broken = [], []
-        for index, name in enumerate(self.ids):
+    def broken(self) -> list[int]:
+        """Which images cannot be decoded. Decodes every one of them."""
+        found = []
+        for index in range(len(self)):
             try:
                 self.read(index)
-                sound.append(index)
             except DataError:
-                broken.append(name)
-        return replace(self.select(sound), skipped=(*self.skipped, *broken)) if broken else self
+                found.append(index)
+        return found
+
+    def without(self, indices: Sequence[int]) -> "ImageSet":
+        """All images but those at `indices`, which are named in `skipped`."""
+        left_out = set(indices)
+        kept = self.select([index for index in range(len(self)) if index not in left_out])
+        return replace(kept, skipped=(*self.skipped, *(self.ids[index] for index in sorted(left_out))))

@@ -2,8 +2,10 @@
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tunescope.data.decoded import broken
 from tunescope.data.imageset import ImageSet
 from tunescope.errors import DataError, nearest
 
@@ -54,7 +56,13 @@ def _source(ref: str):
     return import_module(source.module)
 
 
-def load(ref: str, label: str | None = None, *, on_error: Literal["raise", "skip"] = "raise") -> ImageSet:
+def load(
+    ref: str,
+    label: str | None = None,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    decoded: Path | None = None,
+) -> ImageSet:
     """The images that a reference names.
 
     Args:
@@ -62,6 +70,7 @@ def load(ref: str, label: str | None = None, *, on_error: Literal["raise", "skip
         label: which of the source's labels to use where `ref` names none; sources with one label ignore it.
         on_error: `raise` meets a broken image when it is asked for; `skip` decodes every image now and
             names those left out in `ImageSet.skipped`.
+        decoded: a folder in which it is kept which images are broken; without one all are decoded again.
 
     Raises:
         DataError: unknown reference (the nearest known one is named), or data that cannot be read.
@@ -71,7 +80,7 @@ def load(ref: str, label: str | None = None, *, on_error: Literal["raise", "skip
     tunescope.errors.DataError: unknown data 'emojy/noto'; did you mean 'emoji'? Known: ...
     """
     images = _source(ref).load(ref, label)
-    return images.without_broken() if on_error == "skip" else images
+    return images.without(broken(images, decoded)) if on_error == "skip" else images
 
 
 def fingerprint(ref: str) -> str:

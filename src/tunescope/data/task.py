@@ -10,7 +10,7 @@ from tunescope.errors import DataError
 from tunescope.study.run import RunSpec
 
 
-def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
+def task_sets(spec: RunSpec, decoded: Path | None = None) -> dict[str, ImageSet]:
     """The images of each split of a run, not yet decoded.
 
     `train`, `val`, `probe`, `test`: the task's own, by the hash of the concept.
@@ -20,11 +20,15 @@ def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
     Both kinds of transfer set hold the images whose id the task did not put in train, val or probe: what is
     tested was never trained on or chosen by, in any style.
 
+    Args:
+        spec: the run; its task and its transfer sets are read here.
+        decoded: a folder in which it is kept which images are broken, for `on_error: skip`.
+
     Raises:
         DataError: data that cannot be found, labelled or split; a transfer set with nothing left to test.
     """
     wanted = spec.task
-    images = load(wanted.data, wanted.label, on_error=wanted.on_error)
+    images = load(wanted.data, wanted.label, on_error=wanted.on_error, decoded=decoded)
     if wanted.label is not None and images.label != wanted.label:
         said = f"already says {images.label!r}" if images.label else "has one label only"
         raise DataError(
@@ -35,7 +39,7 @@ def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
     sets = {side: images.select(indices) for side, indices in sides.items()}
     used = {concept for side in ("train", "val", "probe") for concept in sets[side].ids}
     for ref in spec.transfer.shifts:
-        shift = load(ref, images.label, on_error=wanted.on_error)
+        shift = load(ref, images.label, on_error=wanted.on_error, decoded=decoded)
         if not set(shift.class_names) & set(images.class_names):
             raise DataError(
                 f"shift {ref!r} has no class of the task {wanted.data!r}: {_some(shift.class_names)} against "
@@ -43,7 +47,8 @@ def task_sets(spec: RunSpec) -> dict[str, ImageSet]:
             )
         sets[f"shift:{ref}"] = _unseen(shift.restrict(images.class_names), used)
     for ref in spec.transfer.zero_shot:
-        sets[f"zero_shot:{ref}"] = _unseen(load(ref, on_error=wanted.on_error), used)
+        other = load(ref, on_error=wanted.on_error, decoded=decoded)
+        sets[f"zero_shot:{ref}"] = _unseen(other, used)
     return sets
 
 
@@ -60,7 +65,7 @@ def task_examples(spec: RunSpec, preprocess: Preprocess, decoded: Path | None = 
     """
     return {
         name: materialise(images, range(len(images)), preprocess, name, decoded)
-        for name, images in task_sets(spec).items()
+        for name, images in task_sets(spec, decoded).items()
     }
 
 

@@ -14,6 +14,7 @@ from tunescope.results.store import Store
 from tunescope.study.engine import Engine
 
 POLL = 1.0  # seconds between looks at a run that another process carries out
+MOMENT = 0.1  # seconds, while nobody is at work
 
 
 class Pool(Protocol):
@@ -42,14 +43,6 @@ class Pool(Protocol):
         ...
 
 
-@dataclass
-class _Busy:
-    run: Planned
-    started: float | None = None  # when it began to work, which a job in a cluster's queue has not
-    overdue: bool = False
-    asked: bool = False  # to stop
-
-
 def supervise(
     todo: Sequence[Planned], pool: Pool, store: Store, tell: Tell, engine: Engine, fail_fast: bool = False
 ) -> bool:
@@ -58,71 +51,108 @@ def supervise(
     A job that dies or takes longer than `engine.timeout` fails its own run, by name; the others go on. A run
     that failed is tried `engine.retries` times more, after the others.
 
+    Args:
+        todo: the runs.
+        pool: who carries them out; closed at the end.
+        store: where they are published, and failures recorded.
+        tell: called with every event.
+        engine: time limit and retries.
+        fail_fast: the first run that fails for good ends the rest.
+
     Returns:
         False where somebody asked to stop: running jobs have been checkpointed.
 
     Raises:
         KeyboardInterrupt: asked twice; running jobs have been ended.
     """
-    ready = {run.id: 0.0 for run in todo}  # not before this moment
-    queue, busy = list(todo), dict[str, _Busy]()
-    lost: set[str] = set()
-    tries = Counter({run.id: 0 if run.state == "quarantined" else run.tries for run in todo})
-
-    def ask() -> None:
-        for job in tuple(busy.values()):
-            if not job.asked:
-                job.asked = True
-                pool.stop(job.run)
-
-    def end(event: Event) -> None:
-        run, job = event.run, busy.pop(event.run.id)
-        if event.kind == "elsewhere":
-            ready[run.id] = time.monotonic() + POLL
-            queue.append(run)
-        if event.kind == "died":
-            if stopping() and not job.overdue:
-                return
-            cause = f"took longer than engine.timeout, {engine.timeout:g} s" if job.overdue else event.text
-            failed(store, run, cause, "timeout" if job.overdue else "died")
-            event = Event("failed", run, text=cause)
-        if event.kind == "failed" and not store.has(run.id):  # else it was published as failed: it is done
-            tries[run.id] += 1
-            if tries[run.id] <= engine.retries and not stopping():
-                queue.append(run)
-                tell(Event("retried", run, text=event.text))
-                return
-        tell(event)
-        lost.update([run.id] if event.kind == "failed" else [])
-
+    work = _Work(todo, pool, store, tell, engine)
     try:
-        with graceful(ask) as stopping:
-            while queue or busy:
-                if stopping() or (fail_fast and lost):
-                    queue.clear()
-                    ask()
-                now = time.monotonic()
-                for run in [run for run in queue if ready[run.id] <= now][: pool.workers - len(busy)]:
-                    queue.remove(run)
-                    busy[run.id] = _Busy(run)
-                    pool.start(run)
-                for event in pool.wait(POLL if busy else 0.1):
-                    if event.kind in LAST:
-                        end(event)
-                        continue
-                    if event.kind == "started":
-                        busy[event.run.id].started = time.monotonic()
-                    tell(event)
-                for job in list(busy.values()):
-                    if _overdue(job, engine.timeout):
-                        job.overdue = True
-                        pool.kill(job.run)
+        with graceful(work.ask) as stopping:
+            while work.queue or work.busy:
+                if stopping() or (fail_fast and work.lost):
+                    work.queue.clear()
+                    work.ask()
+                work.fill()
+                for event in pool.wait(POLL if work.busy else MOMENT):
+                    work.hear(event, stopping())
+                work.end_overdue()
             return not stopping()
     finally:
         pool.close()
 
 
-def _overdue(job: _Busy, timeout: float | None) -> bool:
-    if timeout is None or job.started is None or job.overdue:
-        return False
-    return time.monotonic() - job.started > timeout
+@dataclass
+class _Busy:
+    run: Planned
+    started: float | None = None  # when it began to work, which a job in a cluster's queue has not
+    overdue: bool = False
+    asked: bool = False  # to stop
+
+
+class _Work:
+    """What is left to do, and who is at what."""
+
+    def __init__(self, todo: Sequence[Planned], pool: Pool, store: Store, tell: Tell, engine: Engine):
+        self.pool, self.store, self.tell, self.engine = pool, store, tell, engine
+        self.queue = list(todo)
+        self.busy: dict[str, _Busy] = {}
+        self.lost: set[str] = set()  # failed for good
+        self._ready = {run.id: 0.0 for run in todo}  # not to be begun before this moment
+        self._tries = Counter({run.id: 0 if run.state == "quarantined" else run.tries for run in todo})
+
+    def fill(self) -> None:
+        """Give every free worker the next run that may begin."""
+        now = time.monotonic()
+        may = [run for run in self.queue if self._ready[run.id] <= now]
+        for run in may[: self.pool.workers - len(self.busy)]:
+            self.queue.remove(run)
+            self.busy[run.id] = _Busy(run)
+            self.pool.start(run)
+
+    def ask(self) -> None:
+        """Ask whoever is at work to checkpoint and end, once."""
+        for job in tuple(self.busy.values()):
+            if not job.asked:
+                job.asked = True
+                self.pool.stop(job.run)
+
+    def end_overdue(self) -> None:
+        """End jobs that take too long."""
+        for job in tuple(self.busy.values()):
+            if self.engine.timeout is None or job.started is None or job.overdue:
+                continue
+            if time.monotonic() - job.started > self.engine.timeout:
+                job.overdue = True
+                self.pool.kill(job.run)
+
+    def hear(self, event: Event, stopping: bool) -> None:
+        """Take in what a job told."""
+        if event.kind == "started":
+            self.busy[event.run.id].started = time.monotonic()
+        if event.kind not in LAST:
+            self.tell(event)
+            return
+        job = self.busy.pop(event.run.id)
+        if event.kind == "elsewhere" or (event.kind == "stopped" and not job.asked):
+            self._ready[event.run.id] = time.monotonic() + POLL
+            self.queue.append(event.run)
+        if event.kind == "died":
+            if job.asked and not job.overdue:  # before it could checkpoint: nobody's fault
+                event = Event("stopped", event.run)
+            else:
+                event = self._died(event, job)
+        if event.kind == "failed" and not self.store.has(event.run.id):  # else it was published as failed
+            self._tries[event.run.id] += 1
+            if self._tries[event.run.id] <= self.engine.retries and not stopping:
+                self.queue.append(event.run)
+                event = Event("retried", event.run, text=event.text)
+        if event.kind == "failed":
+            self.lost.add(event.run.id)
+        self.tell(event)
+
+    def _died(self, event: Event, job: _Busy) -> Event:
+        cause, kind = event.text, "died"
+        if job.overdue:
+            cause, kind = f"took longer than engine.timeout, {self.engine.timeout:g} s", "timeout"
+        failed(self.store, event.run, cause, kind)
+        return Event("failed", event.run, text=cause)
