@@ -46,8 +46,8 @@ def call(args: argparse.Namespace) -> int:
         follow(store)
         return 0
     given = {name: getattr(args, name) for name in Options.__dataclass_fields__}
-    planned = plan(study, store)
-    with Progress(study.study, planned, Options(**given).chosen(planned), quiet=args.quiet) as progress:
+    options, planned = Options(**given), plan(study, store)
+    with Progress(study.study, planned, options.chosen(planned), quiet=args.quiet) as progress:
         result = api.run(study, args.results, tell=progress.tell, **given)
     if args.json:
         print(json.dumps(_document(result), indent=1, ensure_ascii=False))
@@ -64,10 +64,8 @@ def call(args: argparse.Namespace) -> int:
     if standing["quarantined"]:
         progress.say("quarantined runs are left alone until they are asked for: --retry tries them again")
     progress.say(f"{standing['done']} of {len(result.runs)} runs done")
-    asked_for = {run.id for run in Options(**given).chosen(planned)} | {
-        run.id for run in planned if args.only is None and args.limit is None
-    }
-    return 0 if all(run.state == "done" for run in result.runs if run.id in asked_for) else 1
+    left = {run.id for run in result.runs if options.limit and run.state == "missing" and not run.cause}
+    return 0 if all(run.state == "done" or run.id in left for run in options.matching(result.runs)) else 1
 
 
 def _document(result) -> dict:

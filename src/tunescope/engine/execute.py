@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from tunescope.engine.check import check
 from tunescope.engine.events import Tell
@@ -57,7 +58,13 @@ def _look_first(study: Study, todo: list[Planned], store: Store, options: Option
         check(members, store, study.engine.trackers)
         return
     with ProcessPoolExecutor(1, context(threads), initializer=serve) as pool:  # torch stays out of here
-        pool.submit(check, members, store, study.engine.trackers).result()
+        try:
+            pool.submit(check, members, store, study.engine.trackers).result()
+        except BrokenProcessPool:
+            raise StudyError(
+                "the look before the first run was ended: by somebody, or by the system for want of memory; "
+                "nothing has been started"
+            ) from None
 
 
 def _pool(study: Study, store: Store, tell: Tell, options: Options, workers: int, threads: int) -> Pool:

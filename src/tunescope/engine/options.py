@@ -34,22 +34,30 @@ class Options:
     retry: bool = False
     address: str | None = None
 
-    def chosen(self, planned: Sequence[Planned]) -> list[Planned]:
-        """The runs that `only` and `limit` leave to carry out, each once, in the study's order.
+    def matching(self, planned: Sequence[Planned]) -> list[Planned]:
+        """The runs that `only` lets through.
 
         Raises:
             StudyError: a glob that no run of the study matches.
         """
-        for glob in self.only or ():
+        if self.only is None:
+            return list(planned)
+        for glob in self.only:
             if not any(_matches(run, glob) for run in planned):
-                names = {run.member.group for run in planned} | {run.member.name for run in planned}
-                raise StudyError(f"--only {glob!r}: no run is called so; {nearest(glob, names)}")
+                groups = {run.member.group for run in planned}
+                raise StudyError(
+                    f"--only {glob!r}: no run and no group is called so; {nearest(glob, groups)}"
+                )
+        return [run for run in planned if any(_matches(run, glob) for glob in self.only)]
+
+    def chosen(self, planned: Sequence[Planned]) -> list[Planned]:
+        """The runs to carry out now, each once, in the study's order.
+
+        Raises:
+            StudyError: as `matching`.
+        """
         wanted = ("missing", "quarantined") if self.retry else ("missing",)
-        found = {
-            run.id: run
-            for run in planned
-            if run.state in wanted and (self.only is None or any(_matches(run, glob) for glob in self.only))
-        }
+        found = {run.id: run for run in self.matching(planned) if run.state in wanted}
         return list(found.values())[: self.limit]
 
 

@@ -172,7 +172,9 @@ class _Run:
         settings, count, ranks = self.spec.train, len(self.train.labels), self.ranks
         an_epoch = math.ceil(count / settings.batch_size)
         steps = settings.epochs * an_epoch
-        done, before = (0, 0.0) if self.checkpoint is None else self._restore(self.checkpoint)
+        done, before = 0, 0.0
+        if self.checkpoint is not None:
+            done, before = self.checkpoint.restore(self.params, self.optimizer, self.history)
         self.started -= before
         if done == 0:
             self._log(self.features.reused | ({"processes": ranks.world} if ranks.world > 1 else {}))
@@ -279,9 +281,6 @@ class _Run:
             keep.save(step, self.params, self.optimizer, self.history, seconds)
         if stopping:
             raise Stopped(f"stopped after step {step}")
-
-    def _restore(self, keep: Checkpoint) -> tuple[int, float]:
-        return keep.restore(self.params, self.optimizer, self.history)
 
     def _log(self, line: dict) -> None:
         self.history.log.append(line)

@@ -66,11 +66,20 @@ class Ranks:
         return value if self.world == 1 else reduce(value.detach().clone(), "sum")  # pyright: ignore[reportReturnType]
 
     def agree(self, say: Callable[[], Said]) -> Said:
-        """What the first process says; it alone is asked."""
+        """What the first process says; it alone is asked. What it raises is raised by all."""
         if self.world == 1:
             return say()
-        said: list[Said | None] = [say() if self.first else None]
-        return broadcast_object_list(said)[0]  # pyright: ignore[reportReturnType]
+        said: Said | None = None
+        error: Exception | None = None
+        if self.first:
+            try:
+                said = say()
+            except Exception as raised:  # the others wait for a word
+                error = raised
+        said, error = broadcast_object_list([said, error])
+        if error is not None:
+            raise error
+        return said  # pyright: ignore[reportReturnType]
 
     def together(self, module: nn.Module) -> Callable[..., Tensor]:
         """The module's forward, its gradients averaged over the processes."""
