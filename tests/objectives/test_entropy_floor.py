@@ -1,10 +1,9 @@
-import copy
-import math
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from pooled_rows import PREFIX, attention_rows, eager, examples, sharpen
 from torch import Tensor, nn
 
 from tunescope.data.examples import Examples
@@ -12,41 +11,6 @@ from tunescope.errors import StudyError
 from tunescope.methods.full import Full
 from tunescope.models.seam import watch
 from tunescope.objectives.entropy_floor import EntropyFloor
-
-PREFIX = {"clip": 1, "siglip": 0, "vit": 1, "dinov2": 1, "dinov2_registers": 5}
-
-
-def examples(count: int) -> Examples:
-    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    ids = tuple(str(i) for i in range(count))
-    return Examples(images, np.zeros(count, np.int64), ids, ("a", "b"), ("{}",), "train")
-
-
-def eager(model: nn.Module) -> nn.Module:
-    """A float64 copy whose attention is transformers' eager one."""
-    model = copy.deepcopy(model).double()
-    model.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
-    return model
-
-
-def attention_rows(family: str, model: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """The pooling token's attention per layer, [examples, heads, keys], in float64."""
-    vision = model.get_submodule("vision_model" if family in ("clip", "siglip") else "")
-    output = vision(pixel_values=pixels.double(), output_attentions=True)
-    if family != "siglip":
-        return [attention[:, :, 0] for attention in output.attentions]
-    pool = model.get_submodule("vision_model.head.attention")
-    assert isinstance(pool, nn.MultiheadAttention)
-    assert pool.in_proj_weight is not None
-    assert pool.in_proj_bias is not None
-    width = pool.embed_dim  # queries' and keys' parts of the packed projection
-    weight, bias = pool.in_proj_weight, pool.in_proj_bias
-    probe = model.get_parameter("vision_model.head.probe")[0, 0]
-    query = (weight[:width] @ probe + bias[:width]).view(4, -1)
-    keys = output.last_hidden_state @ weight[width : 2 * width].T + bias[width : 2 * width]
-    keys = keys.view(len(pixels), keys.shape[1], 4, -1)
-    logits = torch.einsum("hd,bnhd->bhn", query, keys) / math.sqrt(width // 4)
-    return [logits.softmax(-1)]
 
 
 def entropies(family: str, model: nn.Module, pixels: Tensor) -> list[list[Tensor]]:
@@ -90,20 +54,14 @@ def test_value_and_gradient_against_eager_attention_in_float64(tiny, family, per
     penalty = EntropyFloor(weight=0.3, fraction=0.9, per=per)
     floor = penalty.prepare(encoder, "vision", data)
     Full().install(encoder)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():  # a tuned model, sharper in the last block and in the pooling head
-        for name, parameter in encoder.model.named_parameters():
-            sharper = "in_proj_weight" in name or "2.attention.q_proj" in name or "2.self_attn.q_proj" in name
-            parameter.mul_(3.0 if sharper else 1.0).add_(
-                0.02 * torch.randn(parameter.shape, generator=generator)
-            )
+    sharpen(encoder.model)
     tuned = eager(encoder.model)
     pixels = encoder.pixels(data.images), encoder.pixels(data.images[2:6])
     expected, acting = reference(family, base, tuned, pixels, per)
     expected.backward()
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
         encoder.image_features(pixels[1])
-        value = penalty.value(floor, seen)
+        value = penalty.value(floor, seen, np.arange(4))
         value.backward()
     assert acting > 0
     assert value.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -124,7 +82,7 @@ def test_above_the_floor_nothing_acts(tiny):
     floor = penalty.prepare(encoder, "vision", examples(4))
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
         encoder.image_features(encoder.pixels(examples(4).images))
-        value = penalty.value(floor, seen)
+        value = penalty.value(floor, seen, np.arange(4))
         value.backward()
     assert value.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in encoder.model.parameters())

@@ -8,7 +8,7 @@ from colours import NAMES, TRAIN, VAL, spec
 from torch import Tensor, nn
 
 from tunescope.data.examples import Examples
-from tunescope.errors import Diverged
+from tunescope.errors import Diverged, MethodError
 from tunescope.models.encoder import Encoder
 from tunescope.objectives.objective import Objective, Penalty
 from tunescope.results.metric import TRAINING
@@ -205,6 +205,24 @@ def test_a_text_head_starts_at_zero_shot_and_moves(tiny):
     assert torch.equal(trained["head.scale"], before["scale"])
 
 
+PENALTIES = ["attention_kl", "entropy_floor", "ewc", "l2_sp"]
+
+
+def test_penalties_combine_and_each_is_told_by_itself(tiny):
+    weighted = [{"kind": kind, "weight": 0.1} for kind in PENALTIES]
+    history, _ = run(tiny("clip"), spec({"kind": "lora", "rank": 2}, lr=1e-2, penalties=weighted))
+    told = [line["penalties"] for line in history.log if "penalties" in line]
+    assert all(sorted(parts) == PENALTIES for parts in told)
+    assert told[0]["attention_kl"] == pytest.approx(0, abs=1e-6)  # it starts as the base
+    assert told[-1]["attention_kl"] > 0
+    assert told[-1]["l2_sp"] > 0
+
+
+def test_what_holds_images_to_themselves_is_refused_with_augmentation(tiny):
+    with pytest.raises(MethodError, match=r"attention_kl.*augment: none"):
+        run(tiny("clip"), spec("full", penalties=["attention_kl"], augment="crop_flip"))
+
+
 def test_a_floor_that_acts_keeps_entropy_up_and_says_so(tiny):
     from tunescope.objectives.entropy_floor import EntropyFloor
 
@@ -266,7 +284,7 @@ class Cliff(Penalty):
     def prepare(self, encoder: Encoder, tower: str, examples: Examples) -> Tensor:
         return next(encoder.model.parameters())
 
-    def value(self, state: Tensor, seen: object) -> Tensor:
+    def value(self, state: Tensor, seen: object, indices: object) -> Tensor:
         return 1 + (0 * state).abs().sqrt().sum()
 
 

@@ -9,6 +9,7 @@ from tunescope.objectives.objective import Penalty
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from tunescope.data.examples import Examples
@@ -80,10 +81,10 @@ class EntropyFloor(Penalty):
                 sums.append(mean_entropy(seen.rows, prefix_tokens) * len(images))
         return Floor(self.fraction * torch.stack(sums).sum(0) / count, prefix_tokens)
 
-    def value(self, state: Floor, seen: "Seen | None") -> "Tensor":
+    def value(self, state: Floor, seen: "Seen | None", indices: "NDArray") -> "Tensor":
         """The hinge on the batch's entropies, weight included."""
         assert seen is not None
-        entropies = mean_entropy(seen.rows, state.prefix_tokens)
+        entropies = mean_entropy(seen.rows, seen.prefix_tokens)
         return self.weight * shortfall(entropies, state.height, self.per)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from tunescope.study.component import Component
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from tunescope.data.examples import Examples
@@ -38,6 +39,7 @@ class Penalty(Component, ABC):
     """A term that is added to the loss. Set up once on the base model, then evaluated at every step."""
 
     needs_rows: ClassVar[bool] = False  # whether `value` reads the attention rows of the step's forward pass
+    by_image: ClassVar[bool] = False  # whether it compares single images with what `prepare` saw of them
     weight: Annotated[float, Field(gt=0)]
 
     @abstractmethod
@@ -45,10 +47,11 @@ class Penalty(Component, ABC):
         """What `value` needs of the base model, measured before the first step on the training examples."""
 
     @abstractmethod
-    def value(self, state: Any, seen: "Seen | None") -> "Tensor":
+    def value(self, state: Any, seen: "Seen | None", indices: "NDArray") -> "Tensor":
         """The penalty at this step, weight included: a scalar in nats that carries gradients.
 
         Args:
             state: what `prepare` returned.
             seen: the batch's attention rows, with gradients, where `needs_rows`; else None.
+            indices: which training examples the batch holds, in its order.
         """

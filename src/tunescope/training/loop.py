@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -159,7 +159,13 @@ class _Run:
                 f"penalty {kinds}: it is a function of the whole batch, which {ranks.world} processes share; "
                 "carry this run out in one process"
             )
-        self.penalties = [(p, p.prepare(encoder, installed.tower, train)) for p in penalties]
+        for penalty in penalties:
+            if penalty.by_image and spec.train.augment != "none":
+                raise MethodError(
+                    f"penalty {penalty.kind}: it holds each image to what the base model made of the same "
+                    f"image, and train.augment: {spec.train.augment} changes them; use augment: none"
+                )
+        self.penalties = [(penalty, self._prepared(penalty)) for penalty in penalties]
         shared = {"batch_size": spec.train.batch_size, "autocast": self._autocast, "reuse": reuse}
         augmented = spec.train.augment != "none"
         self.features = Features(
@@ -167,6 +173,12 @@ class _Run:
         )
         self.val_features = Features(encoder, installed, val, **shared)
         self.forward = ranks.together(_Logits(encoder.model, head, self.features))
+
+    def _prepared(self, penalty: Penalty) -> Any:
+        """What a penalty needs of the base model: with the adapter off, where it looks at attention."""
+        off = self.installed.without() if penalty.needs_rows else None
+        with off or nullcontext():
+            return penalty.prepare(self.encoder, self.installed.tower, self.train)
 
     def carry_out(self, on_step: OnStep | None) -> History:
         settings, count, ranks = self.spec.train, len(self.train.labels), self.ranks
@@ -226,7 +238,7 @@ class _Run:
             loss = weight * self.objective.loss(logits.float(), self.labels[indices])
             parts: dict[str, Tensor] = {}
             for penalty, state in self.penalties:
-                value = penalty.value(state, seen)
+                value = penalty.value(state, seen, indices)
                 parts[penalty.kind] = parts.get(penalty.kind, 0) + value
                 loss = loss + value
             self.optimizer.zero_grad()

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from pooled_rows import PREFIX, attention_rows, eager, examples, sharpen
+from torch import Tensor
+
+from tunescope.methods.full import Full
+from tunescope.models.seam import watch
+from tunescope.objectives.attention_kl import AttentionKL
+
+BATCH = np.array([5, 2, 6])
+
+
+def reference(family: str, before: list[Tensor], now: list[Tensor]) -> Tensor:
+    """The penalty with weight 0.3, by plain loops over images, layers and heads."""
+    terms = []
+    for rows_before, rows_now in zip(before, now, strict=True):
+        for image in range(len(rows_now)):
+            for head in range(rows_now.shape[1]):
+                a0 = rows_before[image, head, PREFIX[family] :]
+                a = rows_now[image, head, PREFIX[family] :]
+                a0, a = a0 / a0.sum(), a / a.sum()
+                terms.append(sum(p * (p.log() - q.log()) for p, q in zip(a0, a, strict=True)))
+    return 0.3 * sum(terms, torch.zeros(())) / len(terms)
+
+
+@pytest.mark.parametrize("family", PREFIX)
+def test_value_and_gradient_against_eager_attention_in_float64(tiny, family):
+    encoder, data = tiny(family), examples(7)
+    penalty = AttentionKL(weight=0.3)
+    pixels = encoder.pixels(data.images[BATCH])
+    with torch.no_grad():
+        before = attention_rows(family, eager(encoder.model), pixels)
+    state = penalty.prepare(encoder, "vision", data)
+    Full().install(encoder)
+    sharpen(encoder.model)
+    tuned = eager(encoder.model)
+    expected = reference(family, before, attention_rows(family, tuned, pixels))
+    expected.backward()
+    with watch(encoder, "vision", rows="pool", grad=True) as seen:
+        encoder.image_features(pixels)
+        value = penalty.value(state, seen, BATCH)
+        value.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert value.item() > 1e-3
+    wanted = {name: p.grad for name, p in tuned.named_parameters() if p.grad is not None}
+    scale = max(gradient.abs().max().item() for gradient in wanted.values())
+    for name, parameter in encoder.model.named_parameters():
+        ours = torch.zeros(parameter.shape) if parameter.grad is None else parameter.grad
+        theirs = wanted.get(name, torch.zeros(parameter.shape)).float()
+        torch.testing.assert_close(ours, theirs, atol=2e-5 * max(scale, 1), rtol=0, msg=name)
+
+
+def test_before_the_first_step_it_is_nothing(tiny):
+    encoder, data = tiny("clip"), examples(70)  # more than one pass of `prepare`
+    penalty = AttentionKL()
+    state = penalty.prepare(encoder, "vision", data)
+    assert state.log_rows.shape[0] == 70
+    indices = np.array([69, 0, 65])
+    with watch(encoder, "vision", rows="pool", grad=True) as seen:
+        encoder.image_features(encoder.pixels(data.images[indices]))
+        assert abs(penalty.value(state, seen, indices).item()) < 1e-7
