@@ -71,11 +71,11 @@ class StudyResult:
         return self.folder / PAGE
 
 
-def load(name: str | Path) -> "Encoder":
+def load(name: str | Path, image_size: int | None = None) -> "Encoder":
     """A pretrained encoder: `emoji-clip`, a folder, or a hub id. See `models.load.load`."""
     from tunescope.models.load import load
 
-    return load(name)
+    return load(name, image_size)
 
 
 def tune(

@@ -7,6 +7,7 @@ from families import FAMILIES
 
 from tunescope import api
 from tunescope.errors import TunescopeError
+from tunescope.results.store import Store
 from tunescope.study.study import Study
 
 TEXT = ("clip", "siglip")  # families with a text tower
@@ -29,7 +30,12 @@ def test_a_study_runs_on_a_folders_model(family, tiny_folder, tmp_path):
         "train": {"epochs": 1},
         "runs": {
             "lora": {"adapt": {"kind": "lora", "rank": 2}, "lr": 1e-2},
-            "floor": {"adapt": {"kind": "freeze", "blocks": 1}, "lr": 1e-2, "penalties": ["entropy_floor"]},
+            "floor": {
+                "adapt": {"kind": "freeze", "blocks": 1},
+                "lr": 1e-2,
+                "penalties": ["entropy_floor"],
+                "image_size": 48,
+            },
         },
         "probes": ["attention", "transfer"],
         "questions": [{"ask": "moved", "metric": "attention.entropy.change", "compare": ["lora", "floor"]}],
@@ -38,6 +44,8 @@ def test_a_study_runs_on_a_folders_model(family, tiny_folder, tmp_path):
     assert [run.state for run in result.runs] == ["done", "done"], [run.cause for run in result.runs]
     moved = result.table.per_run("attention.entropy.change", reduce="mean_abs")
     assert all(math.isfinite(value.value) and value.value > 0 for value in moved)
+    maps = [Store(tmp_path / "store").read(run.id).arrays()["attention.rollout"] for run in result.runs]
+    assert [found.shape[1:] for found in maps] == [(4, 4), (6, 6)]  # patches of 8 of 32 and of 48 pixels
     heads = {
         row["component"]
         for row in result.table.sql("select component from rows where metric = 'transfer.acc1'").to_pylist()
@@ -74,3 +82,15 @@ def test_a_text_head_without_a_text_tower_is_refused_whichever_group_asks(tiny_f
     with pytest.raises(TunescopeError, match=r"runs\.text: .*text tower"):
         api.run(Study.parse(told, "test"), tmp_path, executor="serial")
     assert not (tmp_path / "store" / "runs").exists()
+
+
+def test_an_image_size_that_does_not_fit_is_a_mistake(tiny_folder, tmp_path):
+    told = {
+        "study": "vit",
+        "model": str(tiny_folder("vit")),
+        "image_size": 50,
+        "task": {"data": "emoji/openmoji"},
+        "runs": {"full": {"adapt": "full", "lr": 1e-3}},
+    }
+    with pytest.raises(TunescopeError, match=r"runs\.full: image_size 50: expected a multiple of .* 8"):
+        api.run(Study.parse(told, "test"), tmp_path, executor="serial")

@@ -19,7 +19,7 @@ SPEC = {
     "probes": ["attention", "transfer"],
 }
 PRINTS = {"emoji-clip": "m", "emoji/openmoji": "o", "emoji/noto": "n", "emoji/noto:name": "nn"}
-GOLDEN = "fa680ab06ce52fc16c1a541b54d3a6ccc3dc97729aac40513e86104f2ab5670f"
+GOLDEN = "ba7e449aa046fcde33a39beb3032d760aa33a61e352184122970012d61661e16"
 
 
 def of(**changes) -> str:
@@ -58,6 +58,7 @@ def test_a_default_written_out_changes_nothing():
         {"seed": 4},
         {"adapt": {"kind": "lora", "rank": 5}},
         {"adapt": "full"},
+        {"image_size": 96},
         {"penalties": []},
         {"train": {"epochs": 4}},
         {"probes": ["attention"]},

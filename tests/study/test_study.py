@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tunescope.errors import StudyError
-from tunescope.study.study import dump_study, load_study
+from tunescope.study.study import Study, dump_study, load_study
 
 BASE = """
 study: small
@@ -121,3 +121,19 @@ def test_a_study_is_planned_without_torch(tmp_path):
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_image_size_is_the_studys_or_a_groups_and_may_be_an_axis():
+    said = {
+        "study": "s",
+        "model": "m",
+        "image_size": 64,
+        "task": {"data": "d"},
+        "runs": {
+            "a": {"adapt": "full", "lr": 1e-3},
+            "b": {"adapt": "full", "lr": 1e-3, "image_size": [48, 96]},
+        },
+    }
+    members = Study.parse(said, "test").members()
+    assert [member.spec.image_size for member in members] == [64, 48, 96]
+    assert [member.factors.get("image_size") for member in members] == [None, 48, 96]

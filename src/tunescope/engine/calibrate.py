@@ -97,7 +97,7 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     from tunescope.training.ranks import Ranks
 
     started = time.perf_counter()
-    encoder = load(spec.model)
+    encoder = load(spec.model, spec.image_size)
     encoder.model.to(Ranks().device)
     loaded = time.perf_counter()
     task_examples(spec, encoder.preprocess, decoded(store))  # decodes what no run has decoded yet

@@ -31,20 +31,20 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     train: dict[str, Examples] = {}
     for member in members:
         spec = member.spec
-        parts = (spec.model, spec.task, spec.transfer, spec.adapt, spec.objective)
-        key = canonical([part if isinstance(part, str) else part.model_dump(mode="json") for part in parts])
+        said = spec.model_dump(mode="json")
+        laid = canonical([said[part] for part in ("model", "image_size", "task", "transfer")])
+        key = laid + canonical([said[part] for part in ("adapt", "objective")])
         if key in seen:
             continue
         seen.add(key)
         try:
-            encoder = load(spec.model)
+            encoder = load(spec.model, spec.image_size)
             encoder.map.tower(TOWER)
             if spec.transfer.zero_shot and not encoder.has_text:
                 raise ModelError(
                     f"{spec.model} has no text tower, so it cannot be measured zero-shot; "
                     "remove transfer.zero_shot or take a model such as CLIP or SigLIP"
                 )
-            laid = canonical([spec.model, *(part.model_dump(mode="json") for part in parts[1:3])])
             if laid not in train:
                 train[laid] = task_examples(spec, encoder.preprocess, images)["train"]
             with torch.inference_mode():

@@ -93,7 +93,7 @@ def tune(
         Stopped: `checkpoint.stopping` said so.
     """
     ranks = Ranks()
-    encoder = load(spec.model)
+    encoder = load(spec.model, spec.image_size)
     encoder.model.to(ranks.device)  # base and tuned model are measured on one device
     examples = task_examples(spec, encoder.preprocess, None if store is None else decoded(store))
     others = measured(examples)

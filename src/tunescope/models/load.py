@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tunescope.errors import ModelError, nearest
-from tunescope.models import preprocess, seam, source
+from tunescope.models import positions, preprocess, seam, source
 from tunescope.models.encoder import Encoder
 from tunescope.models.families import FAMILIES
 from tunescope.models.modelmap import ModelMap
@@ -28,7 +28,7 @@ from tunescope.models.modelmap import ModelMap
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
-def load(name: str | Path) -> Encoder:
+def load(name: str | Path, image_size: int | None = None) -> Encoder:
     """A pretrained encoder in float32 and evaluation mode, the attention seam installed on every tower.
 
     Weights come from safetensors alone, and no code from a model's folder is ever run.
@@ -36,9 +36,12 @@ def load(name: str | Path) -> Encoder:
     Args:
         name: a bundled model (`emoji-clip`), a folder with a config.json, or a hub id
             (`openai/clip-vit-base-patch32`). A cached hub model stays at its cached commit.
+        image_size: pixels of the images that the vision tower is to take, its position embeddings
+            interpolated as in `positions.resize`; None leaves it as it is.
 
     Raises:
-        ModelError: not found, not readable, weights missing, or a family that is not known here.
+        ModelError: not found, not readable, weights missing, a family that is not known here, or a size that
+            is no multiple of the patch size.
     """
     folder = source.local(name) or source.snapshot(str(name))
     config = _config(folder)
@@ -48,7 +51,10 @@ def load(name: str | Path) -> Encoder:
     seam.install(model, modelmap)
     tokenizer = _tokenizer(folder, model) if "text" in modelmap.towers else None
     images = preprocess.read(folder)
-    return Encoder(str(name), model, _fitted(modelmap, images, folder), images, tokenizer)
+    encoder = Encoder(str(name), model, _fitted(modelmap, images, folder), images, tokenizer)
+    if image_size is not None:
+        positions.resize(encoder, image_size)
+    return encoder
 
 
 def _fitted(modelmap: ModelMap, images: preprocess.Preprocess, folder: Path) -> ModelMap:

@@ -65,10 +65,7 @@ def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:
         arrays: what a run that is done published, by name; asked of no more runs than are needed.
 
     Returns:
-        None where no run published maps.
-
-    Raises:
-        ValueError: the maps of two runs do not fit together.
+        None where no run published maps. Maps of runs with images of another size have another grid.
     """
     first: dict[str, Run] = {}
     shown: dict[str, Mapping[str, NDArray]] = {}
@@ -91,7 +88,7 @@ def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:
         count = min(count, len(images))
     if count == 0:
         return None
-    bottom, top = _ends(np.stack([found[:count] for found in maps.values()]))
+    bottom, top = _ends(np.concatenate([found[:count].ravel() for found in maps.values()]))
     return Grid(
         columns=(*(() if images is None else ("image",)), *maps),
         rows=tuple(_row(i, images, maps, bottom, top) for i in range(count)),

@@ -112,9 +112,14 @@ class Train(Spec):
 
 
 class RunSpec(Spec):
-    """Everything that decides a run's result, and nothing else: no device, no worker, no path."""
+    """Everything that decides a run's result, and nothing else: no device, no worker, no path.
+
+    `image_size` (pixels) has the model take larger or smaller images than it was trained on, its position
+    embeddings interpolated; None leaves it as it is.
+    """
 
     model: str
+    image_size: Annotated[int, Field(ge=1)] | None = None
     task: Task
     transfer: Transfer = Transfer()
     adapt: Adapt

@@ -16,7 +16,7 @@ from tunescope.study.question import Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
 
-RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "seeds")
+RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "seeds", "image_size")
 
 
 class Member(Spec):
@@ -38,6 +38,7 @@ class Study(Spec):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     about: str = ""
     model: str
+    image_size: Annotated[int, Field(ge=1)] | None = None
     task: Task
     transfer: Transfer = Transfer()
     train: Train = Train()
@@ -83,7 +84,8 @@ class Study(Spec):
         settings = dict(self.runs[group])
         seeds = settings.pop("seeds", self.seeds)
         train = self.train.model_dump() | settings.pop("train", {})
-        shared = {"model": self.model, "task": self.task, "transfer": self.transfer, "probes": self.probes}
+        shared = {"model": self.model, "image_size": self.image_size, "task": self.task}
+        shared |= {"transfer": self.transfer, "probes": self.probes}
         listed = dict(_lists(settings))
         varied = {path[0] for path in listed} | {"seed"}
         known: dict[str, Any] = {}  # what every run of the group shares, validated with the first
@@ -101,8 +103,9 @@ class Study(Spec):
 
 def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """Where a group's settings give a list for a setting that is one value: the axes of its grid."""
-    if isinstance(settings.get("lr"), list):
-        yield ("lr",), settings["lr"]
+    for plain in ("lr", "image_size"):
+        if isinstance(settings.get(plain), list):
+            yield (plain,), settings[plain]
     places: list[tuple[str, tuple[str | int, ...], Any]] = [
         ("adapt", ("adapt",), settings.get("adapt")),
         ("objective", ("objective",), settings.get("objective")),
