@@ -19,18 +19,23 @@ _FACE = {
     "report": "tunescope.api",
     "TunescopeError": "tunescope.errors",
     "Table": "tunescope.results.table",
-    "Full": "tunescope.methods.full",
-    "Freeze": "tunescope.methods.freeze",
-    "LinearProbe": "tunescope.methods.linear_probe",
-    "LoRA": "tunescope.methods.lora",
 }
 
 
+def _face() -> dict[str, str]:
+    """Every name and the module behind it: those above, and the class of every component."""
+    from tunescope.study.component import COMPONENTS
+
+    paths = (path.partition(":") for table in COMPONENTS.values() for path in table.values())
+    return _FACE | {name: module for module, _, name in paths}
+
+
 def __getattr__(name: str) -> Any:
-    if name in _FACE:
-        return getattr(import_module(_FACE[name]), name)
-    raise AttributeError(f"module 'tunescope' has no attribute {name!r}")
+    module = _FACE.get(name) or (_face().get(name) if name[:1].isupper() else None)
+    if module is None:
+        raise AttributeError(f"module 'tunescope' has no attribute {name!r}")
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FACE})
+    return sorted({*globals(), *_face()})

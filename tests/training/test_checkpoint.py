@@ -115,7 +115,7 @@ def test_of_other_making_it_is_no_checkpoint(tiny, tmp_path, spoil):
     assert kept is not None
     tensors, state = load_file(kept / "state.safetensors"), json.loads((kept / "state.json").read_text())
     if spoil == "shape":  # still one that could be copied into place, were it not looked at
-        tensors = {k: v[..., :1].contiguous() if k.startswith("param/") else v for k, v in tensors.items()}
+        tensors = {k: v[..., :1].contiguous() if k.startswith("state/") else v for k, v in tensors.items()}
     else:
         state["by"]["torch"] = "0.1"
         tensors = {k: torch.zeros_like(v) for k, v in tensors.items()}

@@ -8,6 +8,8 @@ from tunescope.errors import MethodError
 from tunescope.study.component import Component
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from tunescope.models.encoder import Encoder
@@ -32,11 +34,19 @@ class Installed:
         for parameter in encoder.model.parameters():
             parameter.requires_grad_(id(parameter) in wanted)
 
+    @property
+    def buffers(self) -> dict[str, "Tensor"]:
+        """What else decides the result, by name, and no optimiser changes; it is saved with the rest.
+
+        VeRA's shared matrices, AdaLoRA's importance scores: tensors that may be written to in place.
+        """
+        return {}
+
     def state_dict(self) -> dict[str, "Tensor"]:
-        """What the method trained, by name, copied to the CPU; with the base model it is the whole result."""
+        """What was trained and the buffers, copied to the CPU: with the base model, the whole result."""
         return {
-            name: parameter.detach().to("cpu", copy=True).contiguous()
-            for name, parameter in self.trainable.items()
+            name: value.detach().to("cpu", copy=True).contiguous()
+            for name, value in (self.trainable | self.buffers).items()
         }
 
     def load_state_dict(self, state: dict[str, "Tensor"]) -> None:
@@ -47,21 +57,30 @@ class Installed:
         """
         import torch
 
-        if differing := sorted(state.keys() ^ self.trainable.keys()):
+        held = self.trainable | self.buffers
+        if differing := sorted(state.keys() ^ held.keys()):
             raise MethodError(
                 f"saved weights do not fit: {differing[0]!r} is on one side only "
                 f"({len(differing)} such names); install the method with the settings of that training"
             )
-        for name, parameter in self.trainable.items():
-            if state[name].shape != parameter.shape:
+        for name, value in held.items():
+            if state[name].shape != value.shape:
                 raise MethodError(
                     f"saved weights do not fit: {name!r} has shape {tuple(state[name].shape)}, expected "
-                    f"{tuple(parameter.shape)}; "
+                    f"{tuple(value.shape)}; "
                     "install the method with the settings of that training"
                 )
         with torch.no_grad():
-            for name, parameter in self.trainable.items():
-                parameter.copy_(state[name])
+            for name, value in held.items():
+                value.copy_(state[name])
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Called after every step of the optimiser, while the gradients of that step are still there.
+
+        Args:
+            step: from 1.
+            steps: of the whole training.
+        """
 
     def without(self) -> AbstractContextManager[None] | None:
         """A context in which the adapter is off (`base_only`), or None where nothing can be taken off."""
@@ -70,13 +89,58 @@ class Installed:
     def merge(self) -> None:
         """Fold what was trained into plain weights, so that the model is an ordinary one. In place."""
 
+    def weights(self) -> "dict[str, Tensor]":
+        """The plain model's parameters that the method changes, by name, as they stand once merged."""
+        return dict(self.trainable)
+
+    def update(self, base: "Encoder") -> "dict[str, Tensor]":
+        """The effective change of the model's own weights: Δ = tuned − base, as merging would leave them.
+
+        Args:
+            base: the encoder as it was before tuning.
+
+        Returns:
+            by the plain model's parameter names, float32, on the CPU; one for every weight that the method
+            can change, zero or not.
+
+        Raises:
+            MethodError: the method adds parameters that cannot be folded into weights, or `base` is another
+                model.
+        """
+        import torch
+
+        plain = dict(base.model.named_parameters())
+        found: dict[str, Tensor] = {}
+        for name, value in self.weights().items():
+            if name not in plain or plain[name].shape != value.shape:
+                raise MethodError(
+                    f"{name!r} is no weight of {base.name!r}: either that is another model, or the method "
+                    "adds what cannot be folded into weights, and their change is not defined"
+                )
+            before, after = (w.detach().to("cpu", torch.float32) for w in (plain[name], value))
+            found[name] = after - before
+        return found
+
+    def save_adapter(self, folder: "str | Path") -> None:
+        """Write what was trained in peft's format.
+
+        Raises:
+            MethodError: the method is not one that peft knows.
+        """
+        raise MethodError(
+            f"nothing to write to {folder} in peft's format: the method does not go through peft; "
+            "save its state_dict(), or merge it and save the model"
+        )
+
 
 class Method(Component, ABC):
     """A way of tuning."""
 
     @abstractmethod
     def install(self, encoder: "Encoder", tower: str = "vision") -> Installed:
-        """Make `encoder` trainable in this way, in place; its output stays the base model's, bit for bit.
+        """Make `encoder` trainable in this way, in place.
+
+        Its output stays the base model's, bit for bit, but for methods that say otherwise.
 
         Random initialisation draws from torch's global generator: seed it (`torch.manual_seed(spec.seed)`)
         just before, and equal seeds install equal weights.

@@ -47,7 +47,8 @@ class Tower:
         blocks: from the input up.
         heads: attention heads per block.
         head_dim: size of one head.
-        prefix_tokens: tokens before the patches: [CLS] and registers. Zero for text.
+        prefix_tokens: tokens before the patches in the blocks: [CLS], registers and, while they are in,
+            visual prompts. Zero for text.
         pooling: which row the tower is read by: `cls` (token 0), `eos` (one token per text), `last` (the
             last token, padding or not: SigLIP's text), `probe` (an attention pooling head, as in SigLIP's
             vision), `mean`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tunescope.errors import ModelError
 from tunescope.models.blockrows import BlockRows, Reducer
@@ -24,11 +25,13 @@ class Seen:
 
     Attributes:
         layers: the layer index of each row: 0 … blocks − 1, or `len(blocks)` for an attention pooling head.
+        prefix_tokens: keys before the patches in every row, visual prompts included.
         reduced: what `reduce` returned, by block (`rows="all"`).
     """
 
-    def __init__(self, tower: str, layers: tuple[int, ...], values: bool, grad: bool):
-        self.tower = tower
+    def __init__(self, tower: Tower, layers: tuple[int, ...], values: bool, grad: bool):
+        self.tower = tower.name
+        self.prefix_tokens = tower.prefix_tokens
         self.layers = layers
         self.reduced: dict[int, Any] = {}
         self._values = values
@@ -165,11 +168,11 @@ def watch(
     model: nn.Module = encoder.model
     with ExitStack() as stack:
         if rows == "pool" and place.pooling == "probe":
-            seen = Seen(tower, (len(place.blocks),), values, grad)
+            seen = Seen(place, (len(place.blocks),), values, grad)
             stack.enter_context(_probing(model, place, seen))
         else:
             modules = attention_modules(model, place)
-            seen = Seen(tower, tuple(range(len(modules))), values, grad)
+            seen = Seen(place, tuple(range(len(modules))), values, grad)
             if place.grid is None:
                 stack.enter_context(_reading_text(model, place, seen))
             elif rows == "pool":
@@ -205,6 +208,8 @@ def _reading_text(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
 def _probing(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
     """Have the pooling head return its weights, and keep them as one layer."""
     pool, layer = attention_pool(model, place), len(place.blocks)
+    assert place.grid is not None
+    tokens = place.prefix_tokens + place.grid[0] * place.grid[1]
 
     def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return args, {**kwargs, "need_weights": True, "average_attn_weights": False}
@@ -218,6 +223,10 @@ def _probing(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
             # The head gives probabilities; the floor keeps an underflown one from reading as masked.
             found = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
             norms = pool_value_norms(module, args[2]) if seen._values else None
+            # The rows of a tower share one layout: prompts, which the head does not see, are masked keys.
+            prompts = max(0, tokens - found.shape[-1])
+            found = F.pad(found, (prompts, 0), value=-torch.inf)
+            norms = None if norms is None else F.pad(norms, (prompts, 0))
         seen._keep(layer, found, norms)
 
     first = pool.register_forward_pre_hook(before, with_kwargs=True)

@@ -24,7 +24,6 @@ class Attention:
     """The base model's attention on every training image: ln a⁰, of the pooling token over patches."""
 
     log_rows: "Float[Tensor, 'n l h k']"
-    prefix_tokens: int
 
 
 class AttentionKL(Penalty):
@@ -55,14 +54,13 @@ class AttentionKL(Penalty):
 
         from tunescope.models.seam import watch
 
-        prefix_tokens = encoder.map.tower(tower).prefix_tokens
         found: list[Tensor] = []
         with torch.no_grad():
             for start in range(0, len(examples), BATCH):
                 with watch(encoder, tower, rows="pool") as seen:
                     encoder.image_features(encoder.pixels(examples.images[start : start + BATCH]))
-                found.append(log_rows(seen.logits, prefix_tokens).transpose(0, 1))
-        return Attention(torch.cat(found), prefix_tokens)
+                found.append(log_rows(seen.logits, seen.prefix_tokens).transpose(0, 1))
+        return Attention(torch.cat(found))
 
     def value(self, state: Attention, seen: "Seen | None", indices: "NDArray") -> "Tensor":
         """The mean divergence of the batch, weight included."""

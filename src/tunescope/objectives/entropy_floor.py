@@ -25,11 +25,9 @@ class Floor:
 
     Args:
         height: fraction · H⁰ in nats, per layer and head.
-        prefix_tokens: keys that are dropped before the entropy is taken.
     """
 
     height: "Float[Tensor, 'l h']"
-    prefix_tokens: int
 
 
 class EntropyFloor(Penalty):
@@ -68,7 +66,6 @@ class EntropyFloor(Penalty):
 
         from tunescope.models.seam import watch
 
-        prefix_tokens = encoder.map.tower(tower).prefix_tokens
         total = len(examples.labels)
         count = min(self.sample, total)
         picked = np.arange(count) * total // count
@@ -78,8 +75,8 @@ class EntropyFloor(Penalty):
                 images = torch.as_tensor(examples.images[picked[start : start + BATCH]])
                 with watch(encoder, tower, rows="pool") as seen:
                     encoder.image_features(encoder.pixels(images.to(encoder.device)))
-                sums.append(mean_entropy(seen.rows, prefix_tokens) * len(images))
-        return Floor(self.fraction * torch.stack(sums).sum(0) / count, prefix_tokens)
+                sums.append(mean_entropy(seen.rows, seen.prefix_tokens) * len(images))
+        return Floor(self.fraction * torch.stack(sums).sum(0) / count)
 
     def value(self, state: Floor, seen: "Seen | None", indices: "NDArray") -> "Tensor":
         """The hinge on the batch's entropies, weight included."""

@@ -62,7 +62,7 @@ class AttentionProbe(Probe):
         _metric(
             "sink_mass",
             "1",
-            "mass on [CLS] itself and on registers, before they are dropped",
+            "mass on [CLS] itself, on registers and on visual prompts, before they are dropped",
             "Darcet et al. 2023",
         ),
         _metric(

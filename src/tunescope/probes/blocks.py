@@ -42,7 +42,8 @@ def states(subject: Subject, tower: str, examples: Examples, count: int) -> Stat
     for forward, row in _forwards(subject, place, examples, count):
 
         def keep(layer: int, hidden: Tensor, row: int | Tensor | None = row) -> None:
-            patches = hidden[:, place.prefix_tokens :]
+            # counted from the end: behind the last block, visual prompts are gone
+            patches = hidden if place.grid is None else hidden[:, -place.grid[0] * place.grid[1] :]
             seen[layer].append(_numpy(patches.mean(1) if row is None else _at(hidden, row)))
             if place.grid is not None:
                 norms[layer].append(_numpy(patches.norm(dim=-1)))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tunescope.results.row import Row
@@ -24,9 +24,9 @@ BY = {name: version(name) for name in ("tunescope", "torch", "transformers", "pe
 class Checkpoint:
     """Keeps the state of one run in its store, every so many seconds and when somebody asks to stop.
 
-    What decides the steps to come is saved: the trained parameters, the optimiser's moments, the step. The
-    order of examples, augmentations and dropout derive from (seed, epoch, example) and (seed, step), so no
-    random state is. All of it is safetensors and JSON.
+    What decides the steps to come is saved: what is trained, the method's buffers, the optimiser's moments,
+    the step. The order of examples, augmentations and dropout derive from (seed, epoch, example) and
+    (seed, step), so no random state is. All of it is safetensors and JSON.
 
     Args:
         unfinished: where; this process holds the run's claim.
@@ -48,7 +48,7 @@ class Checkpoint:
     def save(
         self,
         step: int,
-        params: dict[str, nn.Parameter],
+        state: Mapping[str, Tensor],
         optimizer: Optimizer,
         history: History,
         seconds: float,
@@ -58,11 +58,11 @@ class Checkpoint:
         Raises:
             StoreError: it cannot be written; the checkpoint before it stays.
         """
-        tensors = {f"param/{name}": p.detach() for name, p in params.items()}
+        tensors = {f"state/{name}": value.detach() for name, value in state.items()}
         moments: dict[str, dict[str, Any]] = {}
-        for index, state in optimizer.state_dict()["state"].items():
+        for index, kept in optimizer.state_dict()["state"].items():
             moments[str(index)] = {}
-            for key, value in state.items():
+            for key, value in kept.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{index}/{key}"] = value
                 else:
@@ -86,7 +86,7 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def restore(
-        self, params: dict[str, nn.Parameter], optimizer: Optimizer, history: History
+        self, state: Mapping[str, Tensor], optimizer: Optimizer, history: History
     ) -> tuple[int, float]:
         """Put everything back as the last checkpoint has it.
 
@@ -98,13 +98,13 @@ class Checkpoint:
             return 0, 0.0
         said = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "state.safetensors")
-        shapes = {name: value.shape for name, value in tensors.items() if name.startswith("param/")}
-        if shapes != {f"param/{name}": p.shape for name, p in params.items()} or said["by"] != BY:
+        shapes = {name: value.shape for name, value in tensors.items() if name.startswith("state/")}
+        if shapes != {f"state/{name}": value.shape for name, value in state.items()} or said["by"] != BY:
             return 0, 0.0  # of another version of what made it: the run begins anew
         with torch.no_grad():
-            for name, parameter in params.items():
-                parameter.copy_(tensors[f"param/{name}"])
-        moments: dict[int, dict[str, Any]] = {int(i): dict(state) for i, state in said["optimizer"].items()}
+            for name, value in state.items():
+                value.copy_(tensors[f"state/{name}"])
+        moments: dict[int, dict[str, Any]] = {int(i): dict(kept) for i, kept in said["optimizer"].items()}
         for name, value in tensors.items():
             place, _, rest = name.partition("/")
             if place == "optimizer":

@@ -147,6 +147,7 @@ class _Run:
         self.objective = spec.objective
         self.params = {f"encoder.{name}": p for name, p in installed.trainable.items()}
         self.params |= {f"head.{name}": p for name, p in head.named_parameters() if p.requires_grad}
+        self.state = self.params | {f"encoder.{name}": value for name, value in installed.buffers.items()}
         self.optimizer = spec.train.optimizer.build(self.params.values(), spec.lr)
         self.history = History()
         self.labels = torch.as_tensor(train.labels, device=encoder.device)
@@ -186,7 +187,7 @@ class _Run:
         steps = settings.epochs * an_epoch
         done, before = 0, 0.0
         if self.checkpoint is not None:
-            done, before = self.checkpoint.restore(self.params, self.optimizer, self.history)
+            done, before = self.checkpoint.restore(self.state, self.optimizer, self.history)
         self.started -= before
         if done == 0:
             self._log(self.features.reused | ({"processes": ranks.world} if ranks.world > 1 else {}))
@@ -201,6 +202,7 @@ class _Run:
                 lr = self.spec.lr * factor(step - 1, steps, settings.schedule, settings.warmup)
                 self._mode(training=True)
                 self._step(step, epoch, lr, pieces[place], uniform)
+                self.installed.after_step(step, steps)
                 self._look(step)
                 if place + 1 == an_epoch or self.history.stopped:
                     self._validate(step, epoch)
@@ -290,7 +292,7 @@ class _Run:
         stopping = keep.stopping() if self.ranks.world == 1 else self.asked
         if self.ranks.first and (stopping or keep.due()):
             seconds = time.perf_counter() - self.started
-            keep.save(step, self.params, self.optimizer, self.history, seconds)
+            keep.save(step, self.state, self.optimizer, self.history, seconds)
         if stopping:
             raise Stopped(f"stopped after step {step}")
 
