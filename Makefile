@@ -29,6 +29,8 @@ types: .venv/.ready
 bench: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/seam.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prefix.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store.py
 
 clean:
 	rm -rf .venv results build dist
