@@ -22,6 +22,7 @@ from tunescope.results.store import Store
 from tunescope.study.engine import Engine
 
 PRELOAD = ["tunescope.engine.work"]
+LEAVE = 30.0  # seconds for a worker to be gone after its last word
 
 
 def cores() -> int:
@@ -118,7 +119,10 @@ class Processes:
     def _end(self, worker: _Worker) -> str:
         """Take leave of a worker; how its process ended, in words."""
         worker.pipe.close()
-        worker.process.join()
+        worker.process.join(LEAVE)
+        if worker.process.is_alive():  # its run is published or recorded; a thread of some library holds it
+            worker.process.kill()
+            worker.process.join()
         del self._busy[worker.run.id]
         return ended_by(worker.process.exitcode or 0)
 
