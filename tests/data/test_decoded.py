@@ -56,14 +56,14 @@ def test_images_are_decoded_once_and_then_mapped(photos, tmp_path):
     shutil.rmtree(tmp_path / "photos")
     second = materialise(images, chosen, SQUARE, "test", kept)
     assert asked == [3, 9, 0]
-    for found in (first.images, second.images):
+    for found in (first.inputs, second.inputs):
         assert isinstance(found, np.memmap)
         assert not found.flags.writeable
         assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, in_memory.images)
+        np.testing.assert_array_equal(found, in_memory.inputs)
     assert (second.split, second.ids) == ("test", in_memory.ids)
     (file,) = kept.iterdir()
-    np.testing.assert_array_equal(np.load(file, allow_pickle=False), in_memory.images)
+    np.testing.assert_array_equal(np.load(file, allow_pickle=False), in_memory.inputs)
 
 
 def test_whatever_decides_the_pixels_makes_another_file(photos, tmp_path):
@@ -92,8 +92,8 @@ def test_the_splits_of_a_run(tmp_path):
     plain, once = task_examples(spec, SQUARE), task_examples(spec, SQUARE, tmp_path / "decoded")
     assert plain.keys() == once.keys()
     for name, part in once.items():
-        assert isinstance(part.images, np.memmap)
-        np.testing.assert_array_equal(part.images, plain[name].images)
+        assert isinstance(part.inputs, np.memmap)
+        np.testing.assert_array_equal(part.inputs, plain[name].inputs)
     assert len(list((tmp_path / "decoded").iterdir())) == 4
 
 
@@ -225,7 +225,7 @@ def test_memory_stays_flat_however_many_images_there_are(tmp_path):
         tracemalloc.start()
         try:
             found = materialise(images, range(count), large, "val", decoded)
-            assert found.images[59, 0, 0, 0] == 59
+            assert found.inputs[59, 0, 0, 0] == 59
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

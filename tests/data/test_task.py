@@ -80,12 +80,12 @@ def test_examples_are_what_the_model_will_see():
     sets = task_sets(EMOJI)
     for part, found in examples.items():
         assert found.split == part
-        assert found.images.shape == (len(sets[part]), 4, 4, 3)
-        assert found.images.dtype == np.uint8
+        assert found.inputs.shape == (len(sets[part]), 4, 4, 3)
+        assert found.inputs.dtype == np.uint8
         assert found.ids == sets[part].ids
         assert found.labels.tolist() == sets[part].labels.tolist()
         last = Square().array(sets[part].image(len(found) - 1))
-        assert np.array_equal(found.images[-1], last)
+        assert np.array_equal(found.inputs[-1], last)
 
 
 @pytest.fixture

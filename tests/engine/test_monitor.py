@@ -106,7 +106,7 @@ def test_few_examples_are_spread_evenly_with_their_labels_and_ids():
     some = few(SETS["val"], 3)
     assert some.ids == ("val 0", "val 4", "val 8")
     assert some.labels.tolist() == [0, 1, 2]
-    assert np.array_equal(some.images, SETS["val"].images[[0, 4, 8]])
+    assert np.array_equal(some.inputs, SETS["val"].inputs[[0, 4, 8]])
     assert (some.class_names, some.split) == (NAMES, "val")
     assert few(SETS["val"], 64).ids == SETS["val"].ids
 
@@ -126,7 +126,7 @@ class Restless(Probe):
         mode = float(model.training)
         model.train()
         with torch.enable_grad():
-            pixels = subject.encoder.pixels(subject.examples["val"].images)
+            pixels = subject.encoder.pixels(subject.examples["val"].inputs)
             subject.encoder.image_features(pixels).sum().backward()
         assert not torch.is_autocast_enabled("cpu")
         return Measurement([Row("restless.mode", mode, split="val")])
@@ -142,7 +142,7 @@ def test_tuning_goes_on_as_if_nobody_had_looked(tiny):
     encoder.model.train()
     encoder.model.text_model.eval()
     head.train()
-    head(encoder.image_features(encoder.pixels(SETS["val"].images))).sum().backward()
+    head(encoder.features(SETS["val"].inputs)).sum().backward()
     params = [*encoder.model.parameters(), *head.parameters()]
     gradients = [(p.grad, None if p.grad is None else p.grad.clone()) for p in params]
     assert any(held is not None for held, _ in gradients)
@@ -180,7 +180,7 @@ def run(encoder: Encoder, adapt: Any, monitor: Monitor | None, **settings: Any) 
     value = {"model": "tiny", "task": {"data": "colours"}, "adapt": adapt, "lr": 1e-2}
     settings = {"epochs": 2, "batch_size": 4, "augment": "crop_flip"} | settings
     spec = RunSpec.model_validate(value | {"train": settings})
-    sets = {split: part for split, part in SETS.items() if encoder.has_text or "zero_shot" not in split}
+    sets = {split: part for split, part in SETS.items() if encoder.joint or "zero_shot" not in split}
     watching = None if monitor is None else LiveMonitor(monitor, encoder, "vision", sets)
     head: Any = LinearHead(encoder.feature_dim, 3)
     torch.manual_seed(0)

@@ -409,7 +409,7 @@ def test_it_fits_sixteen_examples_under_a_head_that_nobody_trains(tiny, case):
     if not installed.trainable:
         return
     with torch.no_grad():
-        guessed = head(encoder.image_features(encoder.pixels(sixteen.images))).argmax(-1)
+        guessed = head(encoder.features(sixteen.inputs)).argmax(-1)
     assert (guessed.numpy() != sixteen.labels).sum() > 4
     said = spec(case.method, lr=3e-2, epochs=40, batch_size=16)
     history = train(encoder, installed, head, said, sixteen, sixteen)

@@ -101,7 +101,7 @@ def test_what_is_computed_once_is_exact_or_refused(tiny, family, kind):
     with torch.no_grad():
         for parameter in installed.trainable.values():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    images = TRAIN.images[:8]
+    images = TRAIN.inputs[:8]
     found = prefix(
         encoder,
         installed,
@@ -119,7 +119,7 @@ def test_what_is_computed_once_is_exact_or_refused(tiny, family, kind):
     gradients = []
     for way in (
         lambda: found.features(np.arange(4)),
-        lambda: encoder.image_features(encoder.pixels(images[:4])),
+        lambda: encoder.features(images[:4]),
     ):
         features = way()
         gradients.append(

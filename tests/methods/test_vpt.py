@@ -147,7 +147,7 @@ def test_metrics_are_of_patches_renormalised_and_prompts_are_sinks(tiny, method,
     encoder = tiny("vit")
     model = by_hand.plain(encoder)
     state = at_work(method, encoder).state_dict()
-    pixels = encoder.pixels(examples(6, "probe").images).double()
+    pixels = encoder.pixels(examples(6, "probe").inputs).double()
     tokens = prompted(state, "vit", method.deep)
     _, attention, _ = by_hand.forward(model, pixels, tokens=tokens, end=without_prompts)
     found = metrics(encoder, rows)
@@ -194,7 +194,7 @@ def test_norms_of_patches_are_those_of_patches(tiny, method):
     given = examples(6, "probe")
     found = states(Subject(encoder, None, "vision", {}), "vision", given, 6)
     tokens = prompted(state, "vit", method.deep)
-    _, _, hidden = by_hand.forward(model, encoder.pixels(given.images).double(), tokens=tokens)
+    _, _, hidden = by_hand.forward(model, encoder.pixels(given.inputs).double(), tokens=tokens)
     assert found.norms is not None
     for layer, expected in enumerate(hidden):
         norms = expected[:, 1 + P :].norm(dim=-1).numpy()
@@ -208,7 +208,7 @@ def test_a_penalty_on_attention_reaches_the_prompts(tiny, family):
     installed = at_work(METHODS["deep"], encoder)
     given = examples(6, "train")
     with watch(encoder, "vision", grad=True) as seen:
-        encoder.image_features(encoder.pixels(given.images))
+        encoder.features(given.inputs)
     mean_entropy(seen.rows, encoder.map.tower("vision").prefix_tokens).sum().backward()
     for name, parameter in installed.trainable.items():
         assert parameter.grad is not None, name

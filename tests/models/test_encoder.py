@@ -31,10 +31,10 @@ def test_image_features_are_the_models_own(tiny, family):
     with torch.no_grad():
         features = encoder.image_features(pixels)
         output = encoder.model(
-            **({"pixel_values": pixels} | (encoder.tokens(TEXTS) if encoder.has_text else {}))
+            **({"pixel_values": pixels} | (encoder.tokens(TEXTS) if encoder.joint else {}))
         )
     assert features.shape == (3, encoder.feature_dim)
-    if encoder.has_text:
+    if encoder.joint:
         torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), output.image_embeds)
         assert not torch.allclose(features.norm(dim=-1), torch.ones(3), atol=0.1)
     else:
@@ -90,7 +90,7 @@ def test_long_texts_are_cut_before_the_end_token(tiny, family, length):
 @pytest.mark.parametrize("family", ["vit", "dinov2", "dinov2_registers"])
 def test_a_model_without_text_says_so(tiny, family):
     encoder = tiny(family)
-    assert not encoder.has_text
+    assert not encoder.joint
     for ask in (
         lambda: encoder.text_features(["a cat"]),
         lambda: encoder.logit_scale,

@@ -122,7 +122,7 @@ def test_a_resized_model_is_saved_and_loaded_as_any_other(tiny, tmp_path, family
     encoder.model.save_pretrained(tmp_path)
     pixels = torch.randn(1, 3, 64, 64)
     again = AutoModel.from_pretrained(tmp_path).eval()
-    if encoder.has_text:
+    if encoder.joint:
         output = again.get_image_features(pixel_values=pixels).pooler_output
     else:
         output = again(pixel_values=pixels).last_hidden_state[:, 0]

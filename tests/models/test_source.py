@@ -58,7 +58,7 @@ def test_a_hub_that_does_not_answer(cache, unreachable):
 
 
 def test_what_is_cached_whole_is_not_asked_for(cached, unreachable):
-    assert load(cached).has_text
+    assert load(cached).joint
 
 
 @pytest.mark.parametrize("kind", ["preprocessor_config.json", "model.safetensors", "tokenizer*.json"])

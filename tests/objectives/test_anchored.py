@@ -83,7 +83,7 @@ def test_ewcs_fisher_against_one_image_at_a_time_in_float64(tiny):
     params = {name.removeprefix("model."): p for name, p in reference.named_parameters()}
     expected = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in installed.trainable.items()}
     for index in (0, 2, 4, 6):  # four of nine, evenly spaced
-        log_p = reference(encoder.pixels(data.images[index : index + 1]))[0]
+        log_p = reference(encoder.pixels(data.inputs[index : index + 1]))[0]
         drawn = int(torch.multinomial(log_p.detach().exp().float(), 1, generator=generator))
         reference.zero_grad()
         log_p[drawn].backward()

@@ -28,7 +28,7 @@ def reference(family: str, before: list[Tensor], now: list[Tensor]) -> Tensor:
 def test_value_and_gradient_against_eager_attention_in_float64(tiny, family):
     encoder, data = tiny(family), examples(7)
     penalty = AttentionKL(weight=0.3)
-    pixels = encoder.pixels(data.images[BATCH])
+    pixels = encoder.pixels(data.inputs[BATCH])
     with torch.no_grad():
         before = attention_rows(family, eager(encoder.model), pixels)
     state = penalty.prepare(encoder, "vision", data)
@@ -58,5 +58,5 @@ def test_before_the_first_step_it_is_nothing(tiny):
     assert state.log_rows.shape[0] == 70
     indices = np.array([69, 0, 65])
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
-        encoder.image_features(encoder.pixels(data.images[indices]))
+        encoder.features(data.inputs[indices])
         assert abs(penalty.value(state, seen, indices).item()) < 1e-7

@@ -56,7 +56,7 @@ def test_value_and_gradient_against_eager_attention_in_float64(tiny, family, per
     Full().install(encoder)
     sharpen(encoder.model)
     tuned = eager(encoder.model)
-    pixels = encoder.pixels(data.images), encoder.pixels(data.images[2:6])
+    pixels = encoder.pixels(data.inputs), encoder.pixels(data.inputs[2:6])
     expected, acting = reference(family, base, tuned, pixels, per)
     expected.backward()
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
@@ -81,7 +81,7 @@ def test_above_the_floor_nothing_acts(tiny):
     penalty = EntropyFloor(fraction=0.5)
     floor = penalty.prepare(encoder, "vision", examples(4))
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
-        encoder.image_features(encoder.pixels(examples(4).images))
+        encoder.features(examples(4).inputs)
         value = penalty.value(floor, seen, np.arange(4))
         value.backward()
     assert value.item() == 0
@@ -90,7 +90,7 @@ def test_above_the_floor_nothing_acts(tiny):
 
 def test_the_sample_is_evenly_spaced(tiny):
     encoder, data = tiny("vit"), examples(9)
-    picked = Examples(data.images[[0, 3, 6]], data.labels[:3], data.ids[:3], ("a", "b"), ("{}",), "train")
+    picked = Examples(data.inputs[[0, 3, 6]], data.labels[:3], data.ids[:3], ("a", "b"), ("{}",), "train")
     some = EntropyFloor(sample=3).prepare(encoder, "vision", data)
     assert torch.equal(some.height, EntropyFloor().prepare(encoder, "vision", picked).height)
     assert not torch.allclose(some.height, EntropyFloor().prepare(encoder, "vision", data).height)

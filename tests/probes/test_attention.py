@@ -62,7 +62,7 @@ def expected(subject, tower, every_query):
     place = encoder.map.tower(tower)
     ids = None
     if tower == "vision":
-        seen = reference.eager(encoder, tower, pixel_values=encoder.pixels(examples.images))
+        seen = reference.eager(encoder, tower, pixel_values=encoder.pixels(examples.inputs))
     else:
         tokens = encoder.tokens([f"a {name}." for name in examples.class_names])
         ids = tokens["input_ids"]
@@ -176,7 +176,7 @@ def test_pictures(tiny, family):
     arrays = probe(pictures=3).measure(given).arrays
     images, maps = arrays["attention.images"], arrays["attention.rollout"]
     chosen = [0, 2, 4]
-    np.testing.assert_array_equal(images, given.examples["probe"].images[chosen])
+    np.testing.assert_array_equal(images, given.examples["probe"].inputs[chosen])
     assert maps.dtype == np.float32
     assert maps.shape == (3, 4, 4)
     np.testing.assert_allclose(maps.sum((1, 2)), 1, rtol=1e-5)
@@ -214,7 +214,7 @@ def test_attention_collapsed_onto_the_sink_is_measured(tiny, rows):
         lambda _m, _i, output: keys.append(output)
     )
     given = subject(encoder)
-    encoder.image_features(encoder.pixels(given.examples["probe"].images))
+    encoder.features(given.examples["probe"].inputs)
     handle.remove()
     queries = module_at(encoder.model, first.q)
     queries.get_parameter("weight").data.zero_()

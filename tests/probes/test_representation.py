@@ -64,7 +64,7 @@ def test_representations_are_those_of_each_example_alone(tiny, family, tower):
     found = probe().measure(seen)
     place = encoder.map.tower(tower)
     texts = [template.replace("{}", name) for name in NAMES for template in ("a {}.", "two {}s")]
-    each = list(seen.examples["probe"].images) if tower == "vision" else texts
+    each = list(seen.examples["probe"].inputs) if tower == "vision" else texts
     norms = []
     for i, one in enumerate(each):
         hidden, features = by_hand(encoder, tower, one)

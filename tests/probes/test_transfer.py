@@ -105,7 +105,7 @@ def test_recall_counts_classes_alike():
 def examples(split, n, names, size=32, seed=0):
     rng = np.random.default_rng(seed)
     return Examples(
-        images=rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8),
+        inputs=rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8),
         labels=rng.integers(0, len(names), n),
         ids=tuple(map(str, range(n))),
         class_names=tuple(names),
@@ -142,8 +142,8 @@ def reference(encoder, part, head=None):
                 mean = torch.stack([e / e.norm() for e in each]).mean(0)
                 weights.append(mean / mean.norm())
             scale, bias = encoder.logit_scale.double(), encoder.logit_bias.double()
-        for image in part.images:
-            feature = encoder.image_features(encoder.pixels(image[None]))[0].double()
+        for image in part.inputs:
+            feature = encoder.features(image[None])[0].double()
             if head is not None:
                 row = head.linear.weight.double() @ feature + head.linear.bias.double()
                 logits.append(row.tolist())

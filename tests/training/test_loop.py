@@ -64,7 +64,7 @@ def reference(encoder: Encoder, said: RunSpec, full: bool) -> dict[str, Tensor]:
                 rate = (step + 1) / (warm + 1)
             for group in optimizer.param_groups:
                 group["lr"] = said.lr * rate
-            features = encoder.image_features(encoder.pixels(TRAIN.images[batch]))
+            features = encoder.features(TRAIN.inputs[batch])
             loss = nn.functional.cross_entropy(head(features), torch.tensor(TRAIN.labels[batch]))
             optimizer.zero_grad()
             loss.backward()
@@ -171,7 +171,7 @@ def test_validation_accuracy_is_the_heads_own(tiny):
     encoder = tiny("vit")
     history, trained = run(encoder, spec("full", lr=1e-2))
     with torch.no_grad():
-        features = encoder.image_features(encoder.pixels(VAL.images))
+        features = encoder.features(VAL.inputs)
         guesses = (features @ trained["head.linear.weight"].T + trained["head.linear.bias"]).argmax(1)
     right = sum(int(a) == int(b) for a, b in zip(guesses, VAL.labels, strict=True))
     assert values(history, "val_acc1")[-1] == right / 9

@@ -53,7 +53,7 @@ def both(encoder: Encoder, installed: Installed, found: Prefix, indices, autocas
     """Features and gradients by the plain forward pass and by the replay."""
     indices = np.asarray(indices)
     outcome = []
-    ways = (lambda: encoder.image_features(encoder.pixels(IMAGES[indices])), lambda: found.features(indices))
+    ways = (lambda: encoder.features(IMAGES[indices]), lambda: found.features(indices))
     for way in ways:
         with autocast():
             features = way()
@@ -174,7 +174,7 @@ def test_dropout_after_the_cut_draws_as_it_would(tiny):
     found = kept(encoder, installed)
     encoder.model.train()
     torch.manual_seed(3)
-    expected = encoder.image_features(encoder.pixels(IMAGES[:4]))
+    expected = encoder.features(IMAGES[:4])
     torch.manual_seed(3)
     assert torch.equal(found.features(np.arange(4)), expected)
     torch.manual_seed(4)
@@ -312,7 +312,7 @@ def test_gates_act_in_the_blocks_that_run(tiny):
     gates = torch.ones(3, 4)
     gates[2, 1] = 0
     with gate(encoder, "vision", gates):
-        expected = encoder.image_features(encoder.pixels(IMAGES[:4]))
+        expected = encoder.features(IMAGES[:4])
         again = found.features(np.arange(4))
     assert torch.equal(again, expected)
     assert not torch.equal(again, found.features(np.arange(4)))
@@ -322,7 +322,7 @@ def test_a_watch_sees_the_pooling_head_and_misses_skipped_blocks(tiny):
     encoder = tiny("siglip")
     found = kept(encoder, Freeze(blocks=2).install(encoder))
     with watch(encoder, "vision") as expected:
-        encoder.image_features(encoder.pixels(IMAGES[:4]))
+        encoder.features(IMAGES[:4])
     with watch(encoder, "vision") as seen:
         found.features(np.arange(4))
     assert torch.equal(seen.rows, expected.rows)

@@ -1,12 +1,12 @@
-"""Images as the model will see them: decoded, resized, cropped; not yet normalised."""
+"""Examples as the model will see them: images decoded, resized, cropped, not yet normalised."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from PIL import Image
 
 from tunescope.data import decoded as files
@@ -29,19 +29,20 @@ class Preprocess(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """One split of a run, ready to be normalised and fed.
+    """One split of a run, ready to be fed: an encoder's `features` takes any part of its inputs.
 
     Args:
-        images: uint8 [n, S, S, 3], RGB; read-only where they are a file's, mapped into memory.
+        inputs: images, uint8 [n, S, S, 3], RGB, read-only where they are a file's, mapped into memory; or
+            texts, an array of `str` objects [n].
         labels: int64 [n], indices into `class_names`.
-        ids: the concept of each image.
+        ids: the concept of each example.
         class_names: every candidate, also those without an example here.
         templates: prompts with one `{}` for a class name.
         split: `train`, `val`, `probe`, `test`, `shift:<data>` or `zero_shot:<data>`.
         skipped: images of the whole set that could not be decoded and were left out.
     """
 
-    images: UInt8[np.ndarray, "n s s 3"]
+    inputs: Shaped[np.ndarray, "n ..."]
     labels: Int64[np.ndarray, " n"]
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -51,6 +52,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def tower(self) -> Literal["vision", "text"]:
+        """The tower that reads such inputs."""
+        return "vision" if self.inputs.dtype == np.uint8 else "text"
 
 
 def materialise(
@@ -85,7 +91,7 @@ def materialise(
         name = files.key(chosen.fingerprint, chosen.ids, preprocess.key)
         found = files.mapped(decoded / f"{name}.npy", shape, arrays)
     return Examples(
-        images=found,
+        inputs=found,
         labels=chosen.labels,
         ids=chosen.ids,
         class_names=chosen.class_names,

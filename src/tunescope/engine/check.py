@@ -40,7 +40,7 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
         try:
             encoder = load(spec.model, spec.image_size)
             encoder.map.tower(TOWER)
-            if spec.transfer.zero_shot and not encoder.has_text:
+            if spec.transfer.zero_shot and not encoder.joint:
                 raise ModelError(
                     f"{spec.model} has no text tower, so it cannot be measured zero-shot; "
                     "remove transfer.zero_shot or take a model such as CLIP or SigLIP"

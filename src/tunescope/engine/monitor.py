@@ -81,8 +81,8 @@ class LiveMonitor:
         try:
             return observe(self._probes, Subject(self._encoder, head, self._tower, self._examples))
         except ModelError:
-            images = next(iter(self._examples.values())).images
-            if step == 0 or self._encoder.image_features(self._encoder.pixels(images)).isfinite().all():
+            inputs = next(iter(self._examples.values())).inputs
+            if step == 0 or self._encoder.features(inputs).isfinite().all():
                 raise
             raise Diverged(step) from None
 
@@ -112,7 +112,7 @@ def few(examples: Examples, count: int) -> Examples:
     chosen = spread(count, len(examples))
     return replace(
         examples,
-        images=examples.images[chosen],
+        inputs=examples.inputs[chosen],
         labels=examples.labels[chosen],
         ids=tuple(examples.ids[i] for i in chosen),
     )

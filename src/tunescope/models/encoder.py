@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -43,14 +43,14 @@ class Encoder:
         self.tokenizer = tokenizer
 
     @property
-    def has_text(self) -> bool:
-        """Whether images and texts share a space."""
-        return "text" in self.map.towers
+    def joint(self) -> bool:
+        """Whether images and texts share a space, so that names of classes make a head."""
+        return {"vision", "text"} <= self.map.towers.keys()
 
     @property
     def feature_dim(self) -> int:
-        """Size of the image features."""
-        return self.map.tower("vision").feature_dim
+        """Size of the features: one number, because towers that stand side by side share a space."""
+        return next(iter(self.map.towers.values())).feature_dim
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +87,19 @@ class Encoder:
         std = torch.tensor(self.preprocess.std, device=self.device).view(3, 1, 1)
         return (x - mean) / std
 
+    def features(self, inputs: Shaped[np.ndarray, "b ..."]) -> Float[Tensor, "b d"]:
+        """What the tower that reads such inputs is read by, not normalised.
+
+        Args:
+            inputs: images, uint8 [b, S, S, 3]; or texts, an array of `str` objects [b].
+
+        Raises:
+            MethodError: the model has no tower that reads them.
+        """
+        if inputs.dtype == np.uint8:
+            return self.image_features(self.pixels(inputs))
+        return self.text_features(inputs.tolist())
+
     def image_features(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """What the vision tower is read by, not normalised.
 
@@ -94,7 +107,7 @@ class Encoder:
         final norm (ViT, DINOv2: [CLS]). Through the model's own forward.
         """
         tower = self.map.tower("vision")
-        if self.has_text:
+        if self.joint:
             return _pooled(self._joint().get_image_features(pixel_values=pixels))
         if tower.output == "image_embeds":
             return self.model(pixel_values=pixels).image_embeds
@@ -137,7 +150,7 @@ class Encoder:
         return {name: batch[name].to(self.device) for name in names}
 
     def _joint(self) -> Any:
-        if not self.has_text:
+        if not self.joint:
             raise ModelError(
                 f"model {self.name!r} ({self.map.family}) has no text tower: no zero-shot head, no text "
                 "features. Use a CLIP or SigLIP model, or a linear head"

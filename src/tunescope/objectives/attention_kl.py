@@ -58,7 +58,7 @@ class AttentionKL(Penalty):
         with torch.no_grad():
             for start in range(0, len(examples), BATCH):
                 with watch(encoder, tower, rows="pool") as seen:
-                    encoder.image_features(encoder.pixels(examples.images[start : start + BATCH]))
+                    encoder.features(examples.inputs[start : start + BATCH])
                 found.append(log_rows(seen.logits, seen.prefix_tokens).transpose(0, 1))
         return Attention(torch.cat(found))
 

@@ -28,7 +28,8 @@ class CrossEntropy(Objective):
         label_smoothing: ε.
 
     >>> import torch
-    >>> loss = CrossEntropy().loss(torch.zeros(2, 4), torch.tensor([0, 3]))  # uniform: ln 4
+    >>> logits = torch.zeros(2, 4)
+    >>> loss = CrossEntropy().loss(torch.nn.Identity(), logits, torch.tensor([0, 3]))  # uniform: ln 4
     >>> round(loss.item(), 4)
     1.3863
     """
@@ -52,8 +53,8 @@ class CrossEntropy(Objective):
             return LinearHead(encoder.feature_dim, len(class_names))
         return text_head(encoder, class_names, templates)
 
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
-        """Mean cross-entropy of logits "b classes" with labels "b", in nats."""
+    def loss(self, head: "nn.Module", features: "Tensor", labels: "Tensor") -> "Tensor":
+        """Mean cross-entropy of the head's logits "b classes" with labels "b", in nats."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return cross_entropy(head(features).float(), labels, label_smoothing=self.label_smoothing)

@@ -72,10 +72,10 @@ class EntropyFloor(Penalty):
         sums: list[Tensor] = []
         with torch.no_grad():
             for start in range(0, count, BATCH):
-                images = torch.as_tensor(examples.images[picked[start : start + BATCH]])
+                inputs = examples.inputs[picked[start : start + BATCH]]
                 with watch(encoder, tower, rows="pool") as seen:
-                    encoder.image_features(encoder.pixels(images.to(encoder.device)))
-                sums.append(mean_entropy(seen.rows, seen.prefix_tokens) * len(images))
+                    encoder.features(inputs)
+                sums.append(mean_entropy(seen.rows, seen.prefix_tokens) * len(inputs))
         return Floor(self.fraction * torch.stack(sums).sum(0) / count)
 
     def value(self, state: Floor, seen: "Seen | None", indices: "NDArray") -> "Tensor":

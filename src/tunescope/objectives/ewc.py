@@ -66,7 +66,7 @@ class EWC(Penalty):
         generator = torch.Generator().manual_seed(0)
         count = min(self.sample, len(examples))
         for index in np.arange(count) * len(examples) // count:
-            features = encoder.image_features(encoder.pixels(examples.images[index : index + 1]))
+            features = encoder.features(examples.inputs[index : index + 1])
             log_p = head(features).float().log_softmax(-1)[0]
             drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator).item()
             gradients = torch.autograd.grad(log_p[int(drawn)], params, allow_unused=True)

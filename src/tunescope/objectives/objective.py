@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Objective(Component, ABC):
-    """A head on the encoder's features, and the loss of its logits."""
+    """A head on the encoder's features, and the loss of a batch under it."""
+
+    couples: ClassVar[bool] = False  # whether the loss of an example depends on the others of its batch
 
     @abstractmethod
     def build_head(
@@ -31,8 +33,14 @@ class Objective(Component, ABC):
         """
 
     @abstractmethod
-    def loss(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
-        """The mean loss of a batch in nats, a scalar: logits "b classes", labels "b" int64."""
+    def loss(self, head: "nn.Module", features: "Tensor", labels: "Tensor") -> "Tensor":
+        """The mean loss of a batch, a scalar in nats, float32 whatever autocast says.
+
+        Args:
+            head: what `build_head` gave, in training mode.
+            features: of the batch, "b d".
+            labels: "b", int64.
+        """
 
 
 class Penalty(Component, ABC):

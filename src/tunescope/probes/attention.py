@@ -89,5 +89,5 @@ class AttentionProbe(Probe):
         for tower in self.towers or (subject.tower,):
             rows += structure(subject, tower, examples, every_query=self.rows == "all", split=self.split)
             if tower == "vision" and self.pictures:
-                arrays = pictures(subject.encoder, examples.images, self.pictures)
+                arrays = pictures(subject.encoder, examples.inputs, self.pictures)
         return Measurement(rows, arrays)

@@ -15,7 +15,7 @@ from tunescope.models.encoder import TEXT_BATCH, Encoder
 from tunescope.models.modelmap import Tower, module_at
 from tunescope.models.pooling import pooled_row
 from tunescope.probes.probe import Subject
-from tunescope.probes.sample import prompts, spread
+from tunescope.probes.sample import read_by, spread
 
 
 class States(NamedTuple):
@@ -75,21 +75,17 @@ def _forwards(
     subject: Subject, place: Tower, examples: Examples, count: int
 ) -> Iterator[tuple[Callable[[], Tensor], int | Tensor | None]]:
     """One call of the tower per batch, and where its pooled tokens stand."""
-    encoder = subject.encoder
-    if place.grid is not None:
-        chosen = spread(count, len(examples.images))
-        row = 0 if place.pooling == "cls" else None
-        for start in range(0, len(chosen), subject.batch_size):
-            images = examples.images[chosen[start : start + subject.batch_size]]
-            yield lambda images=images: encoder.image_features(encoder.pixels(images)), row
-        return
-    every = prompts(examples)
-    texts = [every[i] for i in spread(count, len(every))]
-    size = min(subject.batch_size, TEXT_BATCH)
-    for start in range(0, len(texts), size):
-        some = texts[start : start + size]
-        row = pooled_row(module_at(encoder.model, place.path), place, encoder.tokens(some)["input_ids"])
-        yield lambda some=some: encoder.text_features(some), row
+    encoder, every = subject.encoder, read_by(place.name, examples)
+    chosen = every[spread(count, len(every))]
+    size = subject.batch_size if place.grid is not None else min(subject.batch_size, TEXT_BATCH)
+    for start in range(0, len(chosen), size):
+        some = chosen[start : start + size]
+        if place.grid is not None:
+            row = 0 if place.pooling == "cls" else None
+        else:
+            ids = encoder.tokens(some.tolist())["input_ids"]
+            row = pooled_row(module_at(encoder.model, place.path), place, ids)
+        yield lambda some=some: encoder.features(some), row
 
 
 def _at(hidden: Tensor, row: int | Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from tunescope.models.modelmap import Tower
 from tunescope.models.seam import BlockRows, watch
 from tunescope.probes.probe import Subject
 from tunescope.probes.running import Running
-from tunescope.probes.sample import prompts, spread
+from tunescope.probes.sample import read_by, spread
 from tunescope.results.row import Row
 
 _ELEMENTS = 2**24  # of one block's rows at a time: 64 MiB in float32
@@ -49,18 +49,15 @@ def structure(
 
 def _forwards(subject: Subject, place: Tower, examples: Examples) -> Iterator:
     """One call of the tower per batch, small enough that every row of a block fits."""
-    encoder = subject.encoder
+    inputs = read_by(place.name, examples)
     if place.grid is None:
-        texts = prompts(examples)
         size = min(subject.batch_size, TEXT_BATCH)
-        for start in range(0, len(texts), size):
-            yield lambda start=start: encoder.text_features(texts[start : start + size])
-        return
-    tokens = place.prefix_tokens + place.grid[0] * place.grid[1]
-    size = max(1, min(subject.batch_size, _ELEMENTS // (place.heads * tokens**2)))
-    for start in range(0, len(examples.images), size):
-        batch = examples.images[start : start + size]
-        yield lambda batch=batch: encoder.image_features(encoder.pixels(batch))
+    else:
+        tokens = place.prefix_tokens + place.grid[0] * place.grid[1]
+        size = max(1, min(subject.batch_size, _ELEMENTS // (place.heads * tokens**2)))
+    for start in range(0, len(inputs), size):
+        batch = inputs[start : start + size]
+        yield lambda batch=batch: subject.encoder.features(batch)
 
 
 class Structure:

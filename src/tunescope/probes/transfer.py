@@ -81,7 +81,7 @@ class TransferProbe(Probe):
             if not zero_shot and split not in ("val", "test") and not split.startswith("shift:"):
                 continue
             heads = {} if zero_shot or subject.head is None else {"trained": subject.head}
-            if zero_shot or encoder.has_text:
+            if zero_shot or encoder.joint:
                 asked = (examples.class_names, examples.templates)
                 if asked not in prompted:
                     prompted[asked] = text_head(encoder, *asked)
@@ -111,9 +111,9 @@ def _features(subject: Subject, examples: "Examples") -> "Tensor":
 
     encoder, size = subject.encoder, subject.batch_size
     with torch.no_grad():
-        starts = range(0, len(examples.images), size)
-        batches = (examples.images[start : start + size] for start in starts)
-        return torch.cat([encoder.image_features(encoder.pixels(batch)) for batch in batches])
+        starts = range(0, len(examples.inputs), size)
+        batches = (examples.inputs[start : start + size] for start in starts)
+        return torch.cat([encoder.features(batch) for batch in batches])
 
 
 def _logits(head: "nn.Module", features: "Tensor") -> Float[np.ndarray, "n classes"]:

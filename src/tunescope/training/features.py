@@ -16,7 +16,7 @@ from tunescope.training.prefix import Prefix, Refused, prefix
 
 
 class Features:
-    """Image features of one set of examples, by index.
+    """Features of one set of examples, by index.
 
     They are constants of the run where nothing in the encoder is trained; else they are computed from the
     activations that enter the first trained block, or from the pixels.
@@ -24,7 +24,7 @@ class Features:
     Args:
         encoder: on which the method was installed, in evaluation mode.
         installed: the method at work.
-        examples: whose images they are.
+        examples: whose features they are.
         batch_size: of the passes that fill the caches.
         augmented: whether pixels are changed at random before they are fed.
         needs_rows: whether a penalty reads attention rows, so that every block must run.
@@ -44,7 +44,7 @@ class Features:
         autocast: Callable[[], AbstractContextManager],
         reuse: bool = True,
     ):
-        self.encoder, self.images, self.autocast = encoder, examples.images, autocast
+        self.encoder, self.inputs, self.autocast = encoder, examples.inputs, autocast
         self.batch_size = batch_size
         self.constant: Tensor | None = None
         self.prefix: Prefix | Refused = Refused("not asked for")
@@ -54,7 +54,7 @@ class Features:
             self.prefix = prefix(
                 encoder,
                 installed,
-                examples.images,
+                examples.inputs,
                 batch_size=batch_size,
                 augmented=augmented,
                 needs_rows=needs_rows,
@@ -81,14 +81,15 @@ class Features:
             return self.constant[indices]
         if isinstance(self.prefix, Prefix):
             return self.prefix.features(indices)
-        pixels = self.encoder.pixels(self.images[indices])
-        if uniform is not None:
-            pixels = crop_flip(pixels, torch.as_tensor(uniform, dtype=pixels.dtype, device=pixels.device))
+        if uniform is None:
+            return self.encoder.features(self.inputs[indices])
+        pixels = self.encoder.pixels(self.inputs[indices])
+        pixels = crop_flip(pixels, torch.as_tensor(uniform, dtype=pixels.dtype, device=pixels.device))
         return self.encoder.image_features(pixels)
 
     def all(self, indices: NDArray[np.int64] | None = None) -> Tensor:
         """Features of all examples, or of those at `indices`, in order, without gradients."""
-        wanted = np.arange(len(self.images)) if indices is None else indices
+        wanted = np.arange(len(self.inputs)) if indices is None else indices
         with torch.no_grad(), self.autocast():
             return torch.cat([self.at(batch) for batch in batches(wanted, self.batch_size)])
 

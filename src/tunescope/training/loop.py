@@ -89,7 +89,8 @@ def train(
         Diverged: loss or gradient are not finite, and the step that would have written that into the weights
             has not been taken; or the logits of the validation examples are not, after an epoch's last step.
         Stopped: `checkpoint.stopping` said so; the checkpoint has been written.
-        MethodError: a penalty that couples the examples of a batch, and several processes that share it.
+        MethodError: several processes share the run, and a penalty or the objective couples the examples of a
+            batch.
     """
     # Accelerate's device and process group, but not its `Accelerator`: that takes gradient accumulation from
     # the environment and holds one precision per process; a run's result is decided by its spec alone.
@@ -108,15 +109,17 @@ def train(
             raise
 
 
-class _Logits(nn.Module):
-    """Indices of training examples → logits, as one module whose parameters several processes share."""
+class _Loss(nn.Module):
+    """Indices of training examples → their loss, as one module whose parameters several processes share."""
 
-    def __init__(self, model: nn.Module, head: nn.Module, features: Features):
+    def __init__(self, model: nn.Module, head: nn.Module, features: Features, objective: Objective):
         super().__init__()
-        self.model, self.head, self.features = model, head, features
+        self.model, self.head, self.features, self.objective = model, head, features, objective
 
-    def forward(self, indices: NDArray[np.int64], uniform: NDArray[np.float64] | None) -> Tensor:
-        return self.head(self.features.at(indices, uniform))
+    def forward(
+        self, indices: NDArray[np.int64], uniform: NDArray[np.float64] | None, labels: Tensor
+    ) -> Tensor:
+        return self.objective.loss(self.head, self.features.at(indices, uniform), labels)
 
 
 class _Run:
@@ -144,7 +147,6 @@ class _Run:
         assert isinstance(spec.train.optimizer, Optimizer)
         self.encoder, self.installed, self.head = encoder, installed, head
         self.spec, self.train, self.val, self.ranks = spec, train, val, ranks
-        self.objective = spec.objective
         self.params = {f"encoder.{name}": p for name, p in installed.trainable.items()}
         self.params |= {f"head.{name}": p for name, p in head.named_parameters() if p.requires_grad}
         self.state = self.params | {f"encoder.{name}": value for name, value in installed.buffers.items()}
@@ -154,10 +156,11 @@ class _Run:
         self._mode(training=False)
         penalties = [penalty for penalty in spec.penalties if isinstance(penalty, Penalty)]
         self.needs_rows = any(penalty.needs_rows for penalty in penalties)
-        if self.needs_rows and ranks.world > 1:
-            kinds = ", ".join(penalty.kind for penalty in penalties if penalty.needs_rows)
+        coupling = [f"penalty {penalty.kind}" for penalty in penalties if penalty.needs_rows]
+        coupling += [f"objective {spec.objective.kind}"] if spec.objective.couples else []
+        if coupling and ranks.world > 1:
             raise MethodError(
-                f"penalty {kinds}: it is a function of the whole batch, which {ranks.world} processes share; "
+                f"{', '.join(coupling)}: a function of the whole batch, which {ranks.world} processes share; "
                 "carry this run out in one process"
             )
         for penalty in penalties:
@@ -173,7 +176,7 @@ class _Run:
             encoder, installed, train, augmented=augmented, needs_rows=self.needs_rows, **shared
         )
         self.val_features = Features(encoder, installed, val, **shared)
-        self.forward = ranks.together(_Logits(encoder.model, head, self.features))
+        self.loss = ranks.together(_Loss(encoder.model, head, self.features, spec.objective))
 
     def _prepared(self, penalty: Penalty) -> Any:
         """What a penalty needs of the base model: with the adapter off, where it looks at attention."""
@@ -236,8 +239,8 @@ class _Run:
         indices, weight = self.ranks.share(batch)
         with self._rows() as seen:
             with self._autocast():
-                logits = self.forward(indices, None if uniform is None else uniform[indices])
-            loss = weight * self.objective.loss(logits.float(), self.labels[indices])
+                drawn = None if uniform is None else uniform[indices]
+                loss = weight * self.loss(indices, drawn, self.labels[indices])
             parts: dict[str, Tensor] = {}
             for penalty, state in self.penalties:
                 value = penalty.value(state, seen, indices)

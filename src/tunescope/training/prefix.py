@@ -192,7 +192,7 @@ def _outputs(encoder: Encoder, paths: Sequence[str], images: np.ndarray) -> tupl
 
     handles = [module_at(encoder.model, path).register_forward_hook(after) for path in paths]
     try:
-        encoder.image_features(encoder.pixels(images))
+        encoder.features(images)
     except _Reached:
         pass
     finally:
