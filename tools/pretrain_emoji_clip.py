@@ -24,9 +24,11 @@ import torch
 from emoji_corpus import Corpus, train_tokenizer
 from emoji_evaluate import as_table, evaluate
 from emoji_sources import DataError
-from emoji_teacher import fetch_teacher, teach
+from emoji_teacher import teach
 from emoji_trainer import Trainer, pixel_processor
 from make_emoji_data import BUNDLED, write_sums
+from pypi import FetchError
+from text_example import fetch_model
 from transformers import AutoTokenizer, CLIPModel, CLIPTokenizer
 
 
@@ -60,7 +62,7 @@ def pretrain(options: argparse.Namespace) -> None:
     """Prepare, then step until done, with a checkpoint and the accuracy on val now and then."""
     options.work.mkdir(parents=True, exist_ok=True)
     corpus = Corpus.read(options.data, options.work, options.workers)
-    folder = fetch_teacher(options.work)
+    folder = fetch_model(options.work, options.work / "teacher")
     texts = corpus.texts(AutoTokenizer.from_pretrained(folder), options.seed)
     taught = teach(folder, texts, options.work)
     prompts = [prompt for of in corpus.prompts.values() for prompt in of]
@@ -133,7 +135,7 @@ def main() -> None:
     else:
         try:
             pretrain(options)
-        except DataError as error:
+        except (DataError, FetchError) as error:
             parser.error(str(error))
 
 
