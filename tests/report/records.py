@@ -9,6 +9,7 @@ def records(node: Any) -> list[list[dict[str, Any]]]:
     own = [document["data"]["values"]] if "values" in document.get("data", {}) else []
     parts = (
         document.get("vconcat", [])
+        + document.get("hconcat", [])
         + document.get("layer", [])
         + ([document["spec"]] if "spec" in document else [])
     )

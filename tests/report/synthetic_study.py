@@ -119,7 +119,10 @@ def _measured(group: str, lr: float, index: int):
         yield Row("training.loss", float(loss), step=step)
     for step in (15, 30, 45):
         yield Row("training.val_acc1", after * (1 - np.exp(-step / 12)), step=step)
-    yield Row("training.trainable", 1_200_000 if group in ("full", "floor") else 31_000)
+    trained = 1_200_000 if group in ("full", "floor") else 31_000
+    yield Row("training.trainable", trained)
+    yield Row("training.share", trained / 2_200_000)
+    yield Row("training.memory", 40 + trained * 12 / 2**20)
     yield Row("training.seconds", 11 + random.random())
 
 

@@ -82,7 +82,7 @@ def test_a_group_has_one_colour_in_every_chart(table):
 
     def walk(node):
         if isinstance(node, dict):
-            if node.get("field") == "group" and "scale" in node and node["scale"]["range"][0].startswith("#"):
+            if node.get("field") == "group" and node.get("scale", {}).get("range", [""])[0].startswith("#"):
                 for group, colour in zip(node["scale"]["domain"], node["scale"]["range"], strict=True):
                     found.setdefault(group, set()).add(colour)
             for value in node.values():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from tunescope.report import charts
+from tunescope.report.cost import cost
 from tunescope.report.heatmap import entropy_by_layer
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ FIGURES = (
         "no run was measured on both.",
         False,
         charts.trade_off,
+    ),
+    Figure(
+        "cost",
+        "What each way of tuning trains, and takes",
+        "Each dot is one run, a tick the mean of its group; the best at the task comes first. The trained share "
+        "is on a logarithmic scale. Memory is what a step must hold: weights, gradients, the "
+        "optimiser's state and the activations kept for the backward pass. Seconds differ between machines, "
+        "and with what else one does.",
+        "There is nothing to set side by side: fewer than two groups were carried out.",
+        True,
+        cost,
     ),
     Figure(
         "shifts",

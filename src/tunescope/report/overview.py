@@ -30,7 +30,9 @@ _COLUMNS: tuple[tuple[str, str, frames.Where | None, bool, Form], ...] = (
     ("entropy change, nats", frames.ENTROPY, None, False, "signed"),
     ("its mean magnitude", frames.ENTROPY, None, True, "plain"),
     ("trained parameters", "training.trainable", None, False, "plain"),
+    ("of all", "training.share", None, False, "percent"),
     ("seconds", "training.seconds", None, False, "plain"),
+    ("memory, MiB", "training.memory", None, False, "plain"),
 )
 
 

@@ -79,12 +79,21 @@ TRAINING = (
     _training("lr", "1", 0.0, None, None, "learning rate of the step", "step"),
     _training("val_acc1", "1", 0.0, 1.0, "higher", "validation accuracy under the trained head", "step"),
     _training("seconds", "s", 0.0, None, "lower", "wall-clock seconds of tuning; differs between machines"),
+    _training(
+        "memory",
+        "MiB",
+        0.0,
+        None,
+        "lower",
+        "weights, gradients, optimiser state and kept activations of the first step, counted by tensor",
+    ),
     _training("trainable", "1", 0.0, None, None, "number of trained parameters, head included"),
     _training("stopped", "1", 0.0, None, None, "step after which a live monitor ended the tuning early"),
     _training(
         "converged", "1", 0.0, 1.0, "higher", "1 where the study's convergence criterion is met, else 0"
     ),
     _training("total", "1", 0.0, None, None, "number of parameters of model and head"),
+    _training("share", "1", 0.0, 1.0, None, "trained parameters over all parameters of model and head"),
 )
 
 SKIPPED = Metric(

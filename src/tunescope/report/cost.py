@@ -1,0 +1,72 @@
+"""The chart of what each way of tuning costs and brings: accuracy, trained share, time, memory."""
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+
+from tunescope.report import charts, frames, theme
+
+if TYPE_CHECKING:
+    from tunescope.results.table import Table
+
+_PANELS = (
+    (charts.ACCURACY, charts.TEST, "test accuracy", charts.PERCENT, "linear"),
+    ("training.share", None, "trained share", ".2~%", "log"),
+    ("training.memory", None, "memory, MiB", "~s", "linear"),
+    ("training.seconds", None, "seconds", "~s", "linear"),
+)
+_WIDTH, _STEP = 185, 18
+
+
+def cost(table: "Table") -> list[theme.Layers]:
+    """A panel for each quantity, a line for each group: a dot for each run, a tick at their mean.
+
+    Groups are in order of their test accuracy, the best first; where there is none, in the study's order.
+    Nothing is drawn of fewer than two groups, or without a cost.
+    """
+    runs = frames.done(table)
+    values = [frames.per_run(table, metric, where) for metric, where, *_ in _PANELS]
+    groups = [group for group in frames.groups(table) if any(run.group == group for run in runs)]
+    if len(groups) < 2 or not any(values[1:]):
+        return []
+    accuracy = {
+        group: frames.mean(found)
+        for group in groups
+        if (found := [values[0][run.id] for run in runs if run.group == group and run.id in values[0]])
+    }
+    order = sorted(groups, key=lambda group: -accuracy.get(group, 0.0))
+    panels = []
+    for (_, _, title, form, scale), found in zip(_PANELS, values, strict=True):
+        records = [
+            {"group": run.group, "run": run.name, "value": found[run.id]}
+            for run in runs
+            if run.id in found and (scale == "linear" or found[run.id] > 0)
+        ]
+        if records:
+            panels.append(_panel(table, records, order, title, form, scale, first=not panels))
+    return [
+        alt.hconcat(*panels, spacing=20).properties(
+            description="Test accuracy, share of trained parameters, memory and seconds of each group's runs."
+        )
+    ]
+
+
+def _panel(
+    table: "Table", records: charts.Records, order: list[str], title: str, form: str, scale: str, first: bool
+) -> theme.Layers:
+    axis = alt.Axis(grid=True) if first else alt.Axis(grid=True, labels=False)
+    base = alt.Chart(alt.Data(values=records)).encode(
+        y=alt.Y("group:N", sort=order, scale=alt.Scale(domain=order), title=None, axis=axis)
+    )
+    dots = base.mark_point(filled=True, size=44, opacity=0.85).encode(
+        x=alt.X(
+            "value:Q",
+            title=None,
+            scale=alt.Scale(type=scale, zero=scale == "linear", padding=6),
+            axis=alt.Axis(format=form, tickCount=4, labelOverlap="greedy", labelSeparation=6),
+        ),
+        color=theme.colour(frames.groups(table), order, legend=None),
+        tooltip=[alt.Tooltip("run:N"), alt.Tooltip("value:Q", title=title, format=".4~g")],
+    )
+    mean = base.mark_tick(thickness=2, size=12, color=theme.REFERENCE).encode(x=alt.X("mean(value):Q"))
+    return alt.layer(mean, dots, width=_WIDTH, height=alt.Step(_STEP), title=title)
