@@ -71,8 +71,8 @@ FIGURES = (
     Figure(
         "cost",
         "What each way of tuning trains, and takes",
-        "Each dot is one run, a tick the mean of its group; the best at the task comes first. The trained share "
-        "is on a logarithmic scale. Memory is what a step must hold: weights, gradients, the "
+        "Each dot is one run, a tick the mean of its group; the best at the task comes first. The trained "
+        "share is on a logarithmic scale. Memory is what a step must hold: weights, gradients, the "
         "optimiser's state and the activations kept for the backward pass. Seconds differ between machines, "
         "and with what else one does.",
         "There is nothing to set side by side: fewer than two groups were carried out.",
