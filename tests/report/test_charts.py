@@ -5,7 +5,7 @@ import pytest
 from report import synthetic_study as made_up
 from report.records import records
 
-from tunescope.report import charts, frames
+from tunescope.report import charts, frames, theme
 from tunescope.report.figures import FIGURES
 
 
@@ -110,3 +110,21 @@ def test_a_run_in_two_groups_is_drawn_in_both():
     _, accuracy, _ = charts.learning_rate(table)
     drawn = {record["run"]: record["value"] for record in records(accuracy)[0]}
     assert drawn["a lr=0.0001 seed=0"] == drawn["b lr=0.0001 seed=0"]
+
+
+def test_more_groups_than_colours_are_named_in_the_chart_and_have_no_legend():
+    crowd = {f"way {i}": {"adapt": "full", "lr": 1e-4} for i in range(len(theme.COLOURS) + 1)}
+    table = made_up.table(made_up.study(runs=crowd))
+    (chart,) = charts.trade_off(table)
+    layers = chart.to_dict()["layer"]
+    assert [layer["encoding"]["text"]["field"] for layer in layers if layer["mark"]["type"] == "text"][
+        -1
+    ] == "group"
+    assert all(
+        layer["encoding"]["color"]["legend"] is None for layer in layers if "color" in layer["encoding"]
+    )
+    few = made_up.table(made_up.study(runs=dict(list(crowd.items())[:-1])))
+    assert not any(
+        "legend" in layer["encoding"].get("color", {})
+        for layer in charts.trade_off(few)[0].to_dict()["layer"]
+    )

@@ -58,20 +58,27 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def crowded(drawn: Sequence[str]) -> bool:
+    """Whether there are more groups than colours, so that a legend would tell nobody which is which."""
+    return len(set(drawn)) > len(COLOURS)
+
+
 def colour(groups: Sequence[str], drawn: Sequence[str], legend: Any = alt.Undefined) -> alt.Color:
     """A group's colour: its place among all groups of the study, the same in every chart.
 
     Args:
         groups: every group of the study, in order.
-        drawn: the groups that this chart shows; only they stand in its legend.
+        drawn: the groups that this chart shows; only they stand in its legend, and nobody where they crowd.
         legend: settings of the legend; None = there is none.
     """
+    legend = None if crowded(drawn) else legend
     return alt.Color("group:N", scale=_scale(groups, drawn, COLOURS), legend=legend)
 
 
 def shape(groups: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
     """A group's shape, for readers who do not tell the colours apart."""
-    return alt.Shape("group:N", scale=_scale(groups, drawn, SHAPES))
+    legend = None if crowded(drawn) else alt.Undefined
+    return alt.Shape("group:N", scale=_scale(groups, drawn, SHAPES), legend=legend)
 
 
 def _scale(groups: Sequence[str], drawn: Sequence[str], values: Sequence[str]) -> alt.Scale:
