@@ -122,7 +122,9 @@ def trade_off(table: "Table") -> list[theme.Layers]:
     )
     layers = [*_reference("y", 1.0, "base model's zero-shot"), dots]
     if theme.crowded([record["group"] for record in records]):  # then names tell what colours cannot
-        names = alt.Chart(alt.Data(values=records)).mark_text(align="left", dx=8, fontSize=10)
+        names = alt.Chart(alt.Data(values=records)).mark_text(
+            align="left", dx=8, fontSize=10, color=theme.REFERENCE
+        )
         layers.append(names.encode(x="mean(x):Q", y="mean(y):Q", text="group:N", detail="group:N"))
     before = frames.read(table, f"{ACCURACY}.base", {"split": "test", "component": "text"}, by=())
     if before:
