@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from tunescope.results.table import Table
 
 _PANELS = (
-    (charts.ACCURACY, charts.TEST, "test accuracy", charts.PERCENT, "linear"),
-    ("training.share", None, "trained share", ".2~%", "log"),
-    ("training.memory", None, "memory, MiB", "~s", "linear"),
-    ("training.seconds", None, "seconds", "~s", "linear"),
+    (charts.ACCURACY, charts.TEST, "test accuracy", charts.PERCENT),
+    ("training.share", None, "trained share", ".2~%"),
+    ("training.memory", None, "memory, MiB", "~s"),
+    ("training.seconds", None, "seconds", "~s"),
 )
+_LOGARITHMIC = ("training.share",)
 _WIDTH, _STEP = 185, 18
 
 
@@ -36,14 +37,15 @@ def cost(table: "Table") -> list[theme.Layers]:
     }
     order = sorted(groups, key=lambda group: -accuracy.get(group, 0.0))
     panels = []
-    for (_, _, title, form, scale), found in zip(_PANELS, values, strict=True):
+    for (metric, _, title, form), found in zip(_PANELS, values, strict=True):
+        logarithmic = metric in _LOGARITHMIC
         records = [
             {"group": run.group, "run": run.name, "value": found[run.id]}
             for run in runs
-            if run.id in found and (scale == "linear" or found[run.id] > 0)
+            if run.id in found and (found[run.id] > 0 or not logarithmic)
         ]
         if records:
-            panels.append(_panel(table, records, order, title, form, scale, first=not panels))
+            panels.append(_panel(table, records, order, title, form, logarithmic, first=not panels))
     return [
         alt.hconcat(*panels, spacing=20).properties(
             description="Test accuracy, share of trained parameters, memory and seconds of each group's runs."
@@ -52,7 +54,13 @@ def cost(table: "Table") -> list[theme.Layers]:
 
 
 def _panel(
-    table: "Table", records: charts.Records, order: list[str], title: str, form: str, scale: str, first: bool
+    table: "Table",
+    records: charts.Records,
+    order: list[str],
+    title: str,
+    form: str,
+    logarithmic: bool,
+    first: bool,
 ) -> theme.Layers:
     axis = alt.Axis(grid=True) if first else alt.Axis(grid=True, labels=False)
     base = alt.Chart(alt.Data(values=records)).encode(
@@ -62,7 +70,7 @@ def _panel(
         x=alt.X(
             "value:Q",
             title=None,
-            scale=alt.Scale(type=scale, zero=scale == "linear", padding=6),
+            scale=alt.Scale(type="log" if logarithmic else "linear", zero=not logarithmic, padding=6),
             axis=alt.Axis(format=form, tickCount=4, labelOverlap="greedy", labelSeparation=6),
         ),
         color=theme.colour(frames.groups(table), order, legend=None),
