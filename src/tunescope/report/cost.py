@@ -19,7 +19,7 @@ _LOGARITHMIC = ("training.share",)
 _WIDTH, _STEP = 185, 18
 
 
-def cost(table: "Table") -> list[theme.Layers]:
+def cost(table: "Table") -> list[alt.HConcatChart]:
     """A panel for each quantity, a line for each group: a dot for each run, a tick at their mean.
 
     Groups are in order of their test accuracy, the best first; where there is none, in the study's order.
