@@ -21,8 +21,20 @@ class Eager:
 
 def eager_model(encoder: Encoder) -> Any:
     model = copy.deepcopy(encoder.model).double()
+    if encoder.map.family == "modernbert":
+        model.register_forward_pre_hook(_masked_by_hand, with_kwargs=True)
     model.set_attn_implementation("eager")
     return model
+
+
+def _masked_by_hand(model: Any, args: tuple, given: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """ModernBERT's global and local masks. Its own lowest float64 is −∞ in its float32 softmax: NaN."""
+    seen = given["attention_mask"].bool()[:, None, None]
+    place = torch.arange(seen.shape[-1])
+    near = (place[:, None] - place).abs() <= model.config.local_attention // 2
+    masks = {"full_attention": seen.expand(-1, 1, len(place), -1), "sliding_attention": seen & near}
+    lowest = {name: torch.where(mask, 0.0, -1e30).double() for name, mask in masks.items()}
+    return args, given | {"attention_mask": lowest}
 
 
 def eager(encoder: Encoder, tower: str, **inputs: torch.Tensor) -> Eager:
@@ -30,9 +42,12 @@ def eager(encoder: Encoder, tower: str, **inputs: torch.Tensor) -> Eager:
     model, place = eager_model(encoder), encoder.map.tower(tower)
     values: list[torch.Tensor] = []
     for block in place.blocks:
-        projection: Any = module_at(model, block.v)
-        projection.register_forward_hook(lambda _module, _inputs, output: values.append(output))
-    inputs = {name: x.double() if x.is_floating_point() else x for name, x in inputs.items()}
+        projection: Any = module_at(model, block.v or block.qkv or "")
+        parts = 1 if block.v else 3  # the values are the last third of a fused projection
+        projection.register_forward_hook(
+            lambda _module, _inputs, output, parts=parts: values.append(output.chunk(parts, -1)[-1])
+        )
+    inputs = {name: x.to(model.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
     with torch.no_grad():
         output = module_at(model, place.path)(**inputs, output_attentions=True)
         rows = list(output.attentions)

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import text_families
 import torch
+from text_families import TEXT_FAMILIES
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import (
@@ -36,11 +38,20 @@ def save_tiny(family: str, folder: Path, **overrides: Any) -> Path:
     The towers have 3 blocks of 4 heads, hidden size 32, 32-pixel images in 8-pixel patches (16 patches).
 
     Args:
-        family: one of `FAMILIES`.
+        family: one of `FAMILIES` or `TEXT_FAMILIES`.
         folder: made where it is missing.
-        overrides: settings of the vision tower's config, such as `image_size=48` or `num_hidden_layers=2`.
+        overrides: settings of the vision tower's config, such as `image_size=48` or `num_hidden_layers=2`; of
+            the whole config, for a text family.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if family in TEXT_FAMILIES:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            encoder = text_families.model(family, overrides)
+        _randomise(encoder)
+        encoder.save_pretrained(folder)
+        text_families.tokenizer(family).save_pretrained(folder)
+        return folder
     vision: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 3,

@@ -46,6 +46,13 @@ def test_every_file_that_matters_is_in_it_though_it_was_read_before(folder, name
     assert fingerprint(folder) != before
 
 
+@pytest.mark.parametrize("name", ["vocab.txt", "spm.model"])
+def test_vocabularies_of_text_encoders_are_in_it(folder, name):
+    before = fingerprint(folder)
+    (folder / name).write_text("[CLS]")
+    assert fingerprint(folder) != before
+
+
 def test_a_renamed_file_is_another_model(folder):
     before = fingerprint(folder)
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")

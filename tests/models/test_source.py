@@ -69,6 +69,14 @@ def test_what_another_program_cached_in_part_is_an_error_offline(cached, cache, 
         load(cached)
 
 
+def test_a_text_encoder_is_whole_without_preprocessing(cache, unreachable, tiny_folder):
+    repository = cache / "models--someone--tiny-bert"
+    shutil.copytree(tiny_folder("bert"), repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    assert load("someone/tiny-bert").map.family == "bert"
+
+
 def test_a_commit_whose_files_are_gone(cached, cache):
     shutil.rmtree(cache / "models--someone--tiny-clip" / "snapshots")
     with pytest.raises(ModelError, match="the hub does not give it"):

@@ -15,8 +15,9 @@ class BlockRows:
 
     Args:
         block: index from 0.
-        logits: scaled and masked, at least float32; −∞ where a key is hidden.
-        real: which tokens are real (padding out); these are the queries worth averaging over.
+        logits: scaled and masked, at least float32; −∞ where a key is hidden. Queries are tokens; keys are
+            those of prefix tuning and then the tokens in the same order, a text's prompts first.
+        real: which tokens are real (padding and prompts out); these are the queries worth averaging over.
         value_norms: ‖v_j‖, where asked for.
     """
 

@@ -56,12 +56,35 @@ class TextHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b classes"]:
         """The logits."""
-        return self.scale * nn.functional.normalize(features, dim=-1) @ self.weight.T + self.bias
+        return zero_shot_logits(features, self.weight, self.scale, self.bias)
+
+
+def zero_shot_logits(
+    features: Float[Tensor, "b d"],
+    texts: Float[Tensor, "classes d"],
+    scale: Float[Tensor, ""],
+    bias: Float[Tensor, ""],
+) -> Float[Tensor, "b classes"]:
+    """Logits z = scale · features / ‖features‖ · textsᵀ + bias, of texts that are unit vectors.
+
+    >>> one = torch.tensor(1.0)
+    >>> zero_shot_logits(torch.tensor([[3.0, 4.0]]), torch.eye(2), 10 * one, -one).tolist()
+    [[5.0, 7.0]]
+    """
+    return scale * nn.functional.normalize(features, dim=-1) @ texts.T + bias
 
 
 @torch.no_grad()
 def text_head(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> TextHead:
-    """The zero-shot head: w_c ∝ Σ_t e(t, c) / ‖e(t, c)‖, rescaled to ‖w_c‖ = 1 (Radford et al. 2021, §3.1.4).
+    """The zero-shot head, made of the class names by the text tower as it is now; see `class_embeddings`."""
+    weight = class_embeddings(encoder, class_names, templates)
+    return TextHead(weight, encoder.logit_scale, encoder.logit_bias)
+
+
+def class_embeddings(
+    encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]
+) -> Float[Tensor, "classes d"]:
+    """w_c ∝ Σ_t e(t, c) / ‖e(t, c)‖, rescaled to ‖w_c‖ = 1 (Radford et al. 2021, §3.1.4), with gradients.
 
     Args:
         encoder: with a text tower.
@@ -84,4 +107,4 @@ def text_head(encoder: Encoder, class_names: Sequence[str], templates: Sequence[
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
     each = nn.functional.normalize(encoder.text_features(prompts), dim=-1)
     mean = each.view(len(class_names), len(templates), -1).mean(1)
-    return TextHead(nn.functional.normalize(mean, dim=-1), encoder.logit_scale, encoder.logit_bias)
+    return nn.functional.normalize(mean, dim=-1)

@@ -23,12 +23,22 @@ from tunescope.errors import ModelError, nearest
 from tunescope.models import positions, preprocess, seam, source
 from tunescope.models.encoder import Encoder
 from tunescope.models.families import FAMILIES
-from tunescope.models.modelmap import ModelMap
+from tunescope.models.modelmap import ModelMap, Tower
 
-VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "spm.model")
+FEWEST_TOKENS = 8  # fewer hold no text beside the special tokens of a pair
+
+# How a family's class is asked for, where that is not AutoModel alone. Poolers are never read, features being
+# the state below them, and many checkpoints lack theirs. DeBERTa-v2 has no attention but its own.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "bert": {"add_pooling_layer": False},
+    "deberta-v2": {"attn_implementation": "eager"},
+    "roberta": {"add_pooling_layer": False},
+    "vit": {"add_pooling_layer": False},
+}
 
 
-def load(name: str | Path, image_size: int | None = None) -> Encoder:
+def load(name: str | Path, image_size: int | None = None, max_tokens: int | None = None) -> Encoder:
     """A pretrained encoder in float32 and evaluation mode, the attention seam installed on every tower.
 
     Weights come from safetensors alone, and no code from a model's folder is ever run.
@@ -38,10 +48,12 @@ def load(name: str | Path, image_size: int | None = None) -> Encoder:
             (`openai/clip-vit-base-patch32`). A cached hub model stays at its cached commit.
         image_size: pixels of the images that the vision tower is to take, its position embeddings
             interpolated as in `positions.resize`; None leaves it as it is.
+        max_tokens: where texts are cut, special tokens included; None cuts them where the positions end.
 
     Raises:
-        ModelError: not found, not readable, weights missing, a family that is not known here, or a size that
-            is no multiple of the patch size.
+        ModelError: not found, not readable, weights missing, a family that is not known here, a size that
+            is no multiple of the patch size, more tokens than there are positions, or either of them for a
+            model that has no such inputs.
     """
     folder = source.local(name) or source.snapshot(str(name))
     config = _config(folder)
@@ -49,12 +61,43 @@ def load(name: str | Path, image_size: int | None = None) -> Encoder:
     module, _, function = FAMILIES[config["model_type"]].partition(":")
     modelmap = getattr(import_module(module), function)(model)
     seam.install(model, modelmap)
-    tokenizer = _tokenizer(folder, model) if "text" in modelmap.towers else None
-    images = preprocess.read(folder)
-    encoder = Encoder(str(name), model, _fitted(modelmap, images, folder), images, tokenizer)
+    tokenizer = None
+    if "text" in modelmap.towers:
+        tokenizer = _tokenizer(folder, model, modelmap.tower("text"))
+    images = None
+    if "vision" in modelmap.towers:
+        images = preprocess.read(folder)
+        modelmap = _fitted(modelmap, images, folder)
+    encoder = Encoder(str(name), model, modelmap, images, tokenizer, _cut(modelmap, max_tokens))
     if image_size is not None:
+        if images is None:
+            raise ModelError(f"{name}: image_size {image_size}, but {modelmap.family} reads no images")
         positions.resize(encoder, image_size)
     return encoder
+
+
+def _cut(modelmap: ModelMap, max_tokens: int | None) -> int | None:
+    """`max_tokens`, where the model can do so.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if max_tokens is None:
+        return None
+    if "text" not in modelmap.towers:
+        raise ModelError(f"max_tokens {max_tokens}, but {modelmap.family} reads no texts; leave it out")
+    allowed = modelmap.tower("text").max_tokens
+    assert allowed is not None  # every text tower says it
+    if modelmap.family == "siglip" and max_tokens != allowed:
+        raise ModelError(
+            f"max_tokens {max_tokens}: siglip reads texts padded to {allowed} tokens; leave it out"
+        )
+    if not FEWEST_TOKENS <= max_tokens <= allowed:
+        raise ModelError(
+            f"max_tokens {max_tokens}: expected {FEWEST_TOKENS} to {allowed}, the positions of "
+            f"{modelmap.family} in this model"
+        )
+    return max_tokens
 
 
 def _fitted(modelmap: ModelMap, images: preprocess.Preprocess, folder: Path) -> ModelMap:
@@ -98,17 +141,14 @@ def _model(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
         )
         raise ModelError(f"{folder}: expected weights in model.safetensors; {found}")
     cls: Any = AutoModel
-    options: dict[str, Any] = {}
     if "CLIPVisionModelWithProjection" in (config.get("architectures") or ()):
         cls = CLIPVisionModelWithProjection
-    elif config["model_type"] == "vit":
-        options["add_pooling_layer"] = False  # features are read before it, and many checkpoints lack it
+    options = {"attn_implementation": "sdpa"} | OPTIONS.get(config["model_type"], {})
     try:
         with _quiet():
             model, found = cls.from_pretrained(
                 folder,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -129,7 +169,7 @@ def _model(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
     return model.eval()
 
 
-def _tokenizer(folder: Path, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+def _tokenizer(folder: Path, model: PreTrainedModel, tower: Tower) -> PreTrainedTokenizerBase:
     """The text tower's tokenizer. Transformers would make an empty one up where the files are missing."""
     fix = "copy the tokenizer's files from the model that this one was tuned from"
     if not any((folder / name).is_file() for name in VOCABULARIES):
@@ -146,7 +186,7 @@ def _tokenizer(folder: Path, model: PreTrainedModel) -> PreTrainedTokenizerBase:
     except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{folder}: the tokenizer cannot be read ({message}); {fix}") from error
-    rows = len(model.get_parameter("text_model.embeddings.token_embedding.weight"))
+    rows = len(model.get_parameter(f"{tower.words}.weight"))
     if len(tokenizer) > rows:
         raise ModelError(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model knows {rows}; {fix}"

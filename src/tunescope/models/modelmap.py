@@ -21,19 +21,22 @@ Output = Literal["image_embeds", "pooler_output", "cls"]
 class Block:
     """Dotted paths, from the model, of one transformer block and of the parts it is made of.
 
-    A gated MLP computes fc2(act(gate(x)) · fc1(x)); a plain one, fc2(act(fc1(x))), has no gate.
+    A gated MLP computes fc2(act(gate(x)) · fc1(x)); a plain one, fc2(act(fc1(x))), has no gate. Where one
+    matrix makes queries, keys and values (ModernBERT), it is `qkv`, and there are no q, k and v. `norm1` and
+    `norm2` are attention's and the MLP's: before it, or behind the sum with its residual (BERT).
     """
 
     path: str
     attention: str  # the module that calls the attention function; the seam knows it by identity
-    q: str
-    k: str
-    v: str
     o: str
     fc1: str
     fc2: str
-    norm1: str
     norm2: str
+    norm1: str | None = None  # the first block of ModernBERT has none
+    q: str | None = None
+    k: str | None = None
+    v: str | None = None
+    qkv: str | None = None
     gate: str | None = None
 
 
@@ -48,7 +51,7 @@ class Tower:
         heads: attention heads per block.
         head_dim: size of one head.
         prefix_tokens: tokens before the patches in the blocks: [CLS], registers and, while they are in,
-            visual prompts. Zero for text.
+            visual prompts. For text, prompts alone, which stand behind the first token.
         pooling: which row the tower is read by: `cls` (token 0), `eos` (one token per text), `last` (the
             last token, padding or not: SigLIP's text), `probe` (an attention pooling head, as in SigLIP's
             vision), `mean`.
@@ -63,6 +66,9 @@ class Tower:
         output: where a model without text keeps its features: a field of its output, or `cls`, token 0 of
             the last hidden state.
         interpolates: whether it fits its positions to images of any size in its own forward pass (DINOv2).
+        words: path of the embedding of token ids; None for vision.
+        max_tokens: the most tokens, special ones included, that its positions allow; None for vision.
+        prefix_keys: keys of no token, in front of the tokens' own, while prefix tuning is in.
     """
 
     name: str
@@ -82,6 +88,14 @@ class Tower:
     feature_dim: int = 0
     output: Output = "cls"
     interpolates: bool = False
+    words: str | None = None
+    max_tokens: int | None = None
+    prefix_keys: int = 0
+
+    @property
+    def leading_keys(self) -> int:
+        """Keys before the patches, or before a text's own tokens, in the rows that `seam.watch` gives."""
+        return self.prefix_keys + self.prefix_tokens
 
 
 # Roles below `blocks[i]`, as users write them, and the field of `Block` behind each.
@@ -89,6 +103,7 @@ ROLES = {
     "attention.q": "q",
     "attention.k": "k",
     "attention.v": "v",
+    "attention.qkv": "qkv",
     "attention.o": "o",
     "mlp.fc1": "fc1",
     "mlp.fc2": "fc2",
@@ -153,8 +168,20 @@ class ModelMap:
         field = ROLES[parsed[5]]
         paths = [getattr(block, field) for block in blocks[first : last + 1]]
         if None in paths:
-            raise MethodError(f"role {pattern!r}: the MLPs of {self.family} have no {field}; use fc1 and fc2")
+            raise MethodError(f"role {pattern!r}: {self._without(field, blocks[0])}")
         return paths
+
+    def _without(self, field: str, block: Block) -> str:
+        """Why blocks have no such part, and what to name instead."""
+        if field in ("q", "k", "v"):
+            return f"in {self.family} q, k and v are one matrix; use attention.qkv"
+        if field == "qkv":
+            return f"in {self.family} q, k and v are matrices of their own; use q, k and v"
+        if field == "norm1":
+            return f"the first block of {self.family} has no norm1; use blocks[1-].norm1"
+        if block.qkv is not None:  # ModernBERT fuses these as well
+            return f"in {self.family} the gate and fc1 of an MLP are one matrix; use mlp.fc1"
+        return f"the MLPs of {self.family} have no gate; use fc1 and fc2"
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:

@@ -27,6 +27,9 @@ def text_inputs(args: tuple, kwargs: Mapping[str, Any]) -> tuple[Int[Tensor, "b 
 def pooled_row(module: nn.Module, tower: Tower, ids: Int[Tensor, "b n"]) -> int | Int[Tensor, " b"]:
     """The position of the token that the tower pools, by the rule of the tower's own code.
 
+    The first token is at 0; any other is counted from the end (−1 is the last), so that it is found in the
+    blocks too, where prompts may stand between the first token and the rest.
+
     `eos`: the first end-of-text token, or the largest id where CLIP's config still says `eos_token_id: 2`;
     `last`: the last token, padding or not (SigLIP); `cls`: the first.
 
@@ -39,7 +42,8 @@ def pooled_row(module: nn.Module, tower: Tower, ids: Int[Tensor, "b n"]) -> int 
         return -1
     if tower.pooling == "eos":
         eos: int = getattr(module.config, "eos_token_id")  # noqa: B009, a config is no tensor
-        return ids.argmax(-1) if eos == 2 else torch.eq(ids, eos).int().argmax(-1)
+        first = ids.argmax(-1) if eos == 2 else torch.eq(ids, eos).int().argmax(-1)
+        return first - ids.shape[1]
     raise ModelError(
         f"the {tower.name} tower pools by {tower.pooling!r} and has no pooled token; "
         "expected cls, eos or last"
@@ -51,13 +55,14 @@ def real_tokens(
 ) -> Bool[Tensor, "b n"]:
     """Which tokens are text: not masked out, and not after the end-of-text token.
 
-    >>> real_tokens(torch.zeros(2, 4, dtype=torch.int64), None, torch.tensor([1, 3])).int().tolist()
+    >>> real_tokens(torch.zeros(2, 4, dtype=torch.int64), None, torch.tensor([-3, -1])).int().tolist()
     [[1, 1, 0, 0], [1, 1, 1, 1]]
     """
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     if isinstance(row, int):
         return real
-    return real & (torch.arange(ids.shape[1], device=ids.device) <= row[:, None])
+    length = ids.shape[1]
+    return real & (torch.arange(-length, 0, device=ids.device) <= row[:, None])
 
 
 def attention_pool(model: nn.Module, tower: Tower) -> nn.MultiheadAttention:

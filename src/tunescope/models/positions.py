@@ -49,6 +49,7 @@ def resize(encoder: Encoder, image_size: int) -> None:
     tower = encoder.map.tower("vision")
     patch = tower.patch_size
     assert patch is not None
+    assert encoder.preprocess is not None
     if image_size < patch or image_size % patch:
         below = max(image_size // patch, 1) * patch
         raise ModelError(

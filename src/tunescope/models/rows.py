@@ -20,7 +20,7 @@ _ROUNDING = 3e-7  # float32 rows: a uniform row of 100 keys reaches 0.95 at its 
 def patches(
     rows: Float[Tensor, "*b n"], prefix_tokens: int
 ) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b"]]:
-    """The row over patch tokens alone, renormalised, and the mass that was on [CLS], registers and prompts.
+    """The row over patch tokens alone, renormalised, and the mass that was on what is before them.
 
     >>> patches(torch.tensor([0.5, 0.3, 0.2]), 1)
     (tensor([0.6000, 0.4000]), tensor(0.5000))
@@ -42,7 +42,7 @@ def patches_of_logits(
 
 
 def sink_mass(rows: Float[Tensor, "*b n"], prefix_tokens: int) -> Float[Tensor, "*b"]:
-    """Σ over prefix tokens of aⱼ: attention spent on [CLS] itself, on registers and on visual prompts.
+    """Σ over leading keys of aⱼ: attention spent on [CLS] itself, registers, prompts and prefixes.
 
     Source: Darcet et al. 2023, Vision Transformers Need Registers.
 

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from tunescope.errors import ModelError
 from tunescope.models.blockrows import BlockRows
-from tunescope.models.modelmap import ModelMap
+from tunescope.models.deberta_tap import tap
+from tunescope.models.modelmap import ModelMap, module_at
 from tunescope.models.tap import NAME, Call, attention_modules, listening, register
 from tunescope.models.watch import Seen, watch
 
@@ -29,13 +30,18 @@ __all__ = ["BlockRows", "Seen", "gate", "install", "watch"]
 def install(model: PreTrainedModel, modelmap: ModelMap) -> None:
     """Let every block of every tower call the seam's attention function, in place.
 
-    The name of the implementation is not saved with the model.
+    DeBERTa cannot: there hooks stand around its own. The name of the implementation is not saved with the
+    model.
 
     Raises:
         ModelError: a block does not dispatch through transformers' attention interface.
     """
-    register()
-    model.set_attn_implementation(NAME)
+    if modelmap.family == "deberta-v2":
+        for tower in modelmap.towers.values():
+            tap(module_at(model, block.attention) for block in tower.blocks)
+    else:
+        register()
+        model.set_attn_implementation(NAME)
     for tower in modelmap.towers.values():
         attention_modules(model, tower)
 

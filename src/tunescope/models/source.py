@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunescope.errors import ModelError, nearest
+from tunescope.models.families import TEXT_ALONE
 
 BUNDLED = {"emoji-clip": Path(__file__).parents[1] / "bundled" / "emoji-clip"}
 
@@ -22,7 +23,9 @@ FILES = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "spiece.model",
+    "spm.model",
 )
 
 
@@ -112,8 +115,11 @@ def _is_whole(folder: Path) -> bool:
     config = folder / "config.json"
     if not config.is_file():
         return False
-    kinds = ["model*.safetensors", "*processor_config.json"]
-    if "text_config" in settings(config):
+    said = settings(config)
+    kinds = ["model*.safetensors"]
+    if said.get("model_type") not in TEXT_ALONE:
+        kinds.append("*processor_config.json")
+    if said.get("model_type") in TEXT_ALONE or "text_config" in said:
         kinds.append("tokenizer*.json")
     return all(any(folder.glob(kind)) for kind in kinds)
 

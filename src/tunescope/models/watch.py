@@ -25,15 +25,18 @@ class Seen:
 
     Attributes:
         layers: the layer index of each row: 0 … blocks − 1, or `len(blocks)` for an attention pooling head.
-        prefix_tokens: keys before the patches in every row, visual prompts included.
+        prefix_tokens: keys before the patches, or before a text's own tokens, in every row: [CLS] and
+            registers of images, prompts, and keys that prefix tuning adds (−∞ in a block that has none).
         reduced: what `reduce` returned, by block (`rows="all"`).
     """
 
     def __init__(self, tower: Tower, layers: tuple[int, ...], values: bool, grad: bool):
         self.tower = tower.name
-        self.prefix_tokens = tower.prefix_tokens
+        self.prefix_tokens = tower.leading_keys
         self.layers = layers
         self.reduced: dict[int, Any] = {}
+        self._prefix_keys = tower.prefix_keys
+        self._prompts = tower.prefix_tokens if tower.grid is None else 0
         self._values = values
         self._grad = grad
         self._logits: dict[int, Tensor] = {}
@@ -105,8 +108,8 @@ class Seen:
         record = self._enter(layer)
         if record or self._grad:  # a recomputation must save the tensors that the first pass saved
             with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()):
-                found = logits(call, self._row)
-                norms = value_norms(call) if self._values else None
+                found = self._laid_out(output, logits(call, self._row), -torch.inf)
+                norms = self._laid_out(output, value_norms(call), 0.0) if self._values else None
             if record:
                 self._keep(layer, found, norms)
         return output
@@ -115,20 +118,35 @@ class Seen:
         record = self._enter(layer)
         if record or self._grad:
             with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()):
-                found = logits(call, None)
+                found = self._laid_out(output, logits(call, None), -torch.inf)
                 real = self._real
                 if real is None:
                     real = found.new_ones(found.shape[0], found.shape[2], dtype=torch.bool)
-                norms = value_norms(call) if self._values else None
+                if self._prompts:
+                    found, real = _moved(found, self._prompts, 2), F.pad(real, (self._prompts, 0))
+                norms = self._laid_out(output, value_norms(call), 0.0) if self._values else None
                 reduced = reduce(BlockRows(layer, found, real, norms))
             if record:
                 self.reduced[layer] = reduced
         return output
 
+    def _laid_out(self, output: Tensor, found: Tensor, missing: float) -> Tensor:
+        """The keys of a block as all rows of the tower have them: prefix, prompts, the input's own."""
+        if self._prefix_keys:
+            absent = self._prefix_keys + output.shape[1] - found.shape[-1]
+            found = F.pad(found, (absent, 0), value=missing)
+        return _moved(found, self._prompts, -1) if self._prompts else found
+
     def _keep(self, layer: int, found: Tensor, norms: Tensor | None) -> None:
         self._logits[layer] = found
         if norms is not None:
             self._value_norms[layer] = norms
+
+
+def _moved(found: Tensor, prompts: int, dim: int) -> Tensor:
+    """The prompts of a text, which stand behind its first token, before it."""
+    first, ours, rest = found.split([1, prompts, found.shape[dim] - 1 - prompts], dim)
+    return torch.cat([ours, first, rest], dim)
 
 
 @contextmanager
@@ -209,7 +227,7 @@ def _probing(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
     """Have the pooling head return its weights, and keep them as one layer."""
     pool, layer = attention_pool(model, place), len(place.blocks)
     assert place.grid is not None
-    tokens = place.prefix_tokens + place.grid[0] * place.grid[1]
+    tokens = place.leading_keys + place.grid[0] * place.grid[1]
 
     def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return args, {**kwargs, "need_weights": True, "average_attn_weights": False}
@@ -223,10 +241,11 @@ def _probing(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
             # The head gives probabilities; the floor keeps an underflown one from reading as masked.
             found = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
             norms = pool_value_norms(module, args[2]) if seen._values else None
-            # The rows of a tower share one layout: prompts, which the head does not see, are masked keys.
-            prompts = max(0, tokens - found.shape[-1])
-            found = F.pad(found, (prompts, 0), value=-torch.inf)
-            norms = None if norms is None else F.pad(norms, (prompts, 0))
+            # The rows of a tower share one layout: prompts and prefixes, which the head does not see, are
+            # masked keys.
+            unseen = max(0, tokens - found.shape[-1])
+            found = F.pad(found, (unseen, 0), value=-torch.inf)
+            norms = None if norms is None else F.pad(norms, (unseen, 0))
         seen._keep(layer, found, norms)
 
     first = pool.register_forward_pre_hook(before, with_kwargs=True)

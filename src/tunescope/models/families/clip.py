@@ -53,6 +53,8 @@ def _text(config) -> Tower:
         final=("text_model.final_layer_norm", "text_projection"),
         positions="text_model.embeddings.position_embedding",
         feature_dim=config.projection_dim,
+        words="text_model.embeddings.token_embedding",
+        max_tokens=text.max_position_embeddings,
     )
 
 

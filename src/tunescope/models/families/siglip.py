@@ -56,4 +56,6 @@ def _text(config) -> Tower:
         final=("text_model.final_layer_norm", "text_model.head"),
         positions="text_model.embeddings.position_embedding",
         feature_dim=config.projection_size,
+        words="text_model.embeddings.token_embedding",
+        max_tokens=config.max_position_embeddings,
     )
