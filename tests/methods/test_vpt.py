@@ -209,11 +209,12 @@ def test_a_penalty_on_attention_reaches_the_prompts(tiny, family):
     given = examples(6, "train")
     with watch(encoder, "vision", grad=True) as seen:
         encoder.features(given.inputs)
-    mean_entropy(seen.rows, encoder.map.tower("vision").prefix_tokens).sum().backward()
+    mean_entropy(seen.logits, encoder.map.tower("vision").prefix_tokens).sum().backward()
     for name, parameter in installed.trainable.items():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all()
-        assert parameter.grad.abs().sum() > 0
+        # over patches alone, a block's rows do not depend on its own prompts: CLIP's last have no say
+        assert (parameter.grad.abs().sum() > 0) == (family == "siglip" or ".2." not in name)
 
 
 @every_method

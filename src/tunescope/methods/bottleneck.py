@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tunescope.models.encoder import Encoder
     from tunescope.models.modelmap import Block
 
+Blocks = Annotated[str, Field(pattern=r"^(\d+|\d+-\d*|-\d+)$", coerce_numbers_to_str=True)]
+
 
 class Place(NamedTuple):
     """Where one adapter of a block goes.
@@ -44,7 +46,7 @@ class Bottleneck(Method):
 
     rank: Annotated[int, Field(ge=1)] = 8
     activation: Literal["gelu", "relu"] = "gelu"
-    blocks: Annotated[str, Field(pattern=r"^(\d+|\d+-\d*|-\d+)$", coerce_numbers_to_str=True)] = "0-"
+    blocks: Blocks = "0-"
 
     @abstractmethod
     def places(self, block: "Block") -> Sequence[Place]:

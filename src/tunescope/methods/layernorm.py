@@ -31,7 +31,7 @@ class LayerNorm(Method):
         from tunescope.methods.tower_parameters import parameters_below, tower_parameters
 
         found = encoder.map.tower(tower)
-        norms = [path for block in found.blocks for path in (block.norm1, block.norm2)]
+        norms = [path for block in found.blocks for path in (block.norm1, block.norm2) if path]
         norms += [path for path, module in encoder.model.named_modules() if isinstance(module, nn.LayerNorm)]
         own = tower_parameters(encoder.model, encoder.map, tower)
         trainable = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from tunescope.errors import MethodError
+from tunescope.methods.linear_factor import linear_factor
 from tunescope.methods.method import Installed, Method
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class PeftMethod(Method):
     """A way of tuning that peft injects into linear layers, which are named by their roles.
+
+    Where a family makes queries, keys and values with one matrix (ModernBERT), the default targets mean it;
+    targets of one's own name it, `attention.qkv`.
 
     Args:
         targets: roles of the model map: `q`, `attention.o`, `blocks[4-].mlp.fc1`,
@@ -38,6 +42,13 @@ class PeftMethod(Method):
             MethodError: a layer that the settings do not fit.
         """
 
+    def roles(self, encoder: "Encoder", tower: str) -> tuple[str, ...]:
+        """The targets as this model has them."""
+        usual = type(self).model_fields["targets"].default
+        if self.targets != usual or encoder.map.tower(tower).blocks[0].qkv is None:
+            return self.targets
+        return tuple("attention.qkv" if role in ("q", "k", "v") else role for role in self.targets)
+
     def install(self, encoder: "Encoder", tower: str = "vision") -> "InstalledPeft":
         """Put an adapter's layer in the place of every target; the map's paths go on being valid.
 
@@ -47,7 +58,8 @@ class PeftMethod(Method):
         """
         from peft import PeftModel
 
-        paths = list(dict.fromkeys(path for role in self.targets for path in encoder.map.paths(role, tower)))
+        roles = self.roles(encoder, tower)
+        paths = list(dict.fromkeys(path for role in roles for path in encoder.map.paths(role, tower)))
         layers = plain_layers(encoder, paths, self.kind)
         config = self.config(encoder, tower, layers)
         return installed(encoder, tower, paths, lambda: PeftModel(encoder.model, config))
@@ -82,7 +94,7 @@ def plain_layers(encoder: "Encoder", paths: Iterable[str], kind: str) -> "dict[s
         if not isinstance(module, nn.Linear):
             raise MethodError(
                 f"{kind}: {path} is a {type(module).__name__}, not a plain linear layer; "
-                "take targets among q, k, v, o, fc1, fc2 and a freshly loaded model"
+                "take targets among q, k, v (or qkv), o, fc1, fc2 and a freshly loaded model"
             )
         layers[path] = module
     return layers
@@ -219,6 +231,27 @@ class InstalledPeft(Installed):
             name: change
             for name, change in super().update(base).items()
             if not name.endswith(".bias") or change.any()
+        }
+
+    def origin(self) -> "dict[str, Tensor]":
+        """The factor of every target's change that starts at zero, at zero ((IA)³: its scales, at one).
+
+        With the other factors as tuned, scaling this one by α scales the change: W(α) = W₀ + α·ΔW. It is the
+        same before and after training.
+
+        Raises:
+            MethodError: the weights are not linear in what is trained (DoRA, OFT, HRA), the base weights have
+                been changed (PiSSA), or it has been merged.
+        """
+        import torch
+
+        if self.peft is None:
+            raise MethodError("the adapter has been merged into the weights: take its origin before")
+        factor = linear_factor(self.peft, bool(self.replaced))
+        return {
+            name: torch.full_like(value, factor.base, requires_grad=False)
+            for name, value in self.trainable.items()
+            if not set(factor.names).isdisjoint(name.split("."))
         }
 
     def save_adapter(self, folder: str | Path) -> None:

@@ -74,8 +74,8 @@ def _named(pattern: str, encoder: "Encoder", tower: str) -> set[str]:
     """The paths of the roles that a pattern names; without a role, of all of its blocks."""
     if not re.fullmatch(r"(\w+\.)?blocks\[[^\]]*\]", pattern):
         return set(encoder.map.paths(pattern, tower))
-    blocks = set(encoder.map.paths(f"{pattern}.attention.q", tower))
-    chosen = [block for found in encoder.map.towers.values() for block in found.blocks if block.q in blocks]
+    blocks = set(encoder.map.paths(f"{pattern}.mlp.fc2", tower))
+    chosen = [block for found in encoder.map.towers.values() for block in found.blocks if block.fc2 in blocks]
     return {
         path for _, path in encoder.map.roles() if any(path.startswith(f"{block.path}.") for block in chosen)
     }

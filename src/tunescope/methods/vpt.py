@@ -1,17 +1,14 @@
 """What shallow and deep visual prompt tuning share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from tunescope.errors import MethodError
-from tunescope.methods.attached import Attached, attach
 from tunescope.methods.method import Method
 
 if TYPE_CHECKING:
+    from tunescope.methods.counted import Counted
     from tunescope.models.encoder import Encoder
 
 
@@ -29,15 +26,18 @@ class VPT(Method):
     prompts: Annotated[int, Field(ge=1)] = 10
     deep: ClassVar[bool]
 
-    def install(self, encoder: "Encoder", tower: str = "vision") -> "InstalledVPT":
+    def install(self, encoder: "Encoder", tower: str = "vision") -> "Counted":
         """Put the prompts before the blocks, through hooks; the map's paths go on being valid.
 
         Raises:
             MethodError: a text tower, which has no patches.
         """
+        import torch
         from torch import nn
 
-        from tunescope.methods.visual_prompts import VisualPrompts
+        from tunescope.methods.attached import attach
+        from tunescope.methods.counted import Counted
+        from tunescope.methods.prompt_tokens import PromptTokens
         from tunescope.models.modelmap import module_at
 
         place = encoder.map.tower(tower)
@@ -52,7 +52,8 @@ class VPT(Method):
         bound = (6 / (3 * place.patch_size**2 + width)) ** 0.5
         paths: list[str] = []
         for i, block in enumerate(place.blocks if self.deep else place.blocks[:1]):
-            prompts = VisualPrompts(self.prompts, width, bound, place.prefix_tokens)
+            start = torch.empty(self.prompts, width).uniform_(-bound, bound)
+            prompts = PromptTokens(start, place.prefix_tokens)
             paths.append(attach(encoder, block.path, "prompts", prompts))
             module = module_at(encoder.model, block.path)
             if i == 0:
@@ -60,37 +61,5 @@ class VPT(Method):
                 prompts.remove_after(module_at(encoder.model, place.blocks[-1].path))
             else:
                 prompts.replace_before(module)
-        return InstalledVPT(encoder, tower, self.kind, paths, self.prompts)
-
-
-class InstalledVPT(Attached):
-    """Prompts at work, counted in the encoder's map among the tokens before the patches.
-
-    Args:
-        encoder: the encoder that holds them.
-        tower: the tower that they tune.
-        kind: of the method, for messages.
-        paths: where they hang below `encoder.model`.
-        count: p.
-    """
-
-    def __init__(self, encoder: "Encoder", tower: str, kind: str, paths: list[str], count: int):
-        super().__init__(encoder, tower, kind, paths, "tokens beside the patches are no change of a weight")
-        self.before = encoder.map.tower(tower).prefix_tokens
-        self._count(self.before + count)
-
-    def _count(self, prefix_tokens: int) -> None:
-        """Only the number changes: the map may have been fitted to another image size meanwhile."""
-        old = self.encoder.map
-        changed = replace(old.tower(self.tower), prefix_tokens=prefix_tokens)
-        self.encoder.map = replace(old, towers=old.towers | {self.tower: changed})
-
-    @contextmanager
-    def _off(self) -> Iterator[None]:
-        counted = self.encoder.map.tower(self.tower).prefix_tokens
-        with super()._off():
-            self._count(self.before)
-            try:
-                yield
-            finally:
-                self._count(counted)
+        reason = "tokens beside the patches are no change of a weight"
+        return Counted(encoder, tower, self.kind, paths, reason, "prefix_tokens", self.prompts)
