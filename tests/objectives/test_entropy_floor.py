@@ -1,8 +1,10 @@
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from eager import eager as eager_rows
 from pooled_rows import PREFIX, attention_rows, eager, examples, sharpen
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ from tunescope.data.examples import Examples
 from tunescope.errors import StudyError
 from tunescope.methods.full import Full
 from tunescope.models.seam import watch
-from tunescope.objectives.entropy_floor import EntropyFloor
+from tunescope.objectives.entropy_floor import EntropyFloor, mean_entropy
+from tunescope.objectives.objective import Shown
 
 
 def entropies(family: str, model: nn.Module, pixels: Tensor) -> list[list[Tensor]]:
@@ -60,8 +63,8 @@ def test_value_and_gradient_against_eager_attention_in_float64(tiny, family, per
     expected, acting = reference(family, base, tuned, pixels, per)
     expected.backward()
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
-        encoder.image_features(pixels[1])
-        value = penalty.value(floor, seen, np.arange(4))
+        features = encoder.image_features(pixels[1])
+        value = penalty.value(floor, Shown(features, seen), np.arange(4))
         value.backward()
     assert acting > 0
     assert value.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -81,8 +84,8 @@ def test_above_the_floor_nothing_acts(tiny):
     penalty = EntropyFloor(fraction=0.5)
     floor = penalty.prepare(encoder, "vision", examples(4))
     with watch(encoder, "vision", rows="pool", grad=True) as seen:
-        encoder.features(examples(4).inputs)
-        value = penalty.value(floor, seen, np.arange(4))
+        features = encoder.features(examples(4).inputs)
+        value = penalty.value(floor, Shown(features, seen), np.arange(4))
         value.backward()
     assert value.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in encoder.model.parameters())
@@ -96,11 +99,37 @@ def test_the_sample_is_evenly_spaced(tiny):
     assert not torch.allclose(some.height, EntropyFloor().prepare(encoder, "vision", data).height)
 
 
-def test_attention_on_a_single_patch_has_a_finite_gradient():
-    from tunescope.objectives.entropy_floor import mean_entropy
+@pytest.mark.parametrize("per", ["layer", "head"])
+def test_of_texts_every_token_counts_and_padding_never(tiny, per):
+    encoder = tiny("bert")
+    texts = np.array(["a", "a much longer text than that", "b c"], dtype=object)
+    data = replace(examples(3), inputs=texts)
+    one_by_one: list[np.ndarray] = []
+    for text in texts:  # by itself it has no padding at all
+        rows = eager_rows(encoder, "text", **encoder.tokens([text])).rows
+        one_by_one.append(np.stack([-(row[0, :, 0] * np.log(row[0, :, 0])).sum(-1) for row in rows]))
+    expected = np.mean(one_by_one, 0)
+    penalty = EntropyFloor(weight=1.0, fraction=1.5, per=per)
+    floor = penalty.prepare(encoder, "text", data)
+    np.testing.assert_allclose(floor.height.numpy(), 1.5 * expected, rtol=1e-4)
+    with watch(encoder, "text", rows="pool", grad=True) as seen:
+        value = penalty.value(floor, Shown(encoder.features(texts), seen), np.arange(3))
+    assert value.item() == pytest.approx(0.5 * expected.mean(), rel=1e-4)
 
+
+def test_attention_on_cls_alone_is_no_obstacle():
+    """Nothing is left for the patches in float32, and where it would go is known all the same."""
+    logits = torch.tensor([[[[300.0, 0.0, 0.0]]]], requires_grad=True)
+    found = mean_entropy(logits, 1)
+    found.sum().backward()
+    assert found.item() == pytest.approx(np.log(2))
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_attention_on_a_single_patch_has_a_finite_gradient():
     logits = torch.tensor([[[[0.0, 500.0, 0.0, 0.0]]]], requires_grad=True)
-    mean_entropy(logits.softmax(-1), 1).sum().backward()
+    mean_entropy(logits, 1).sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
 

@@ -1,4 +1,4 @@
-"""Where tuning starts from, as a place to be held to."""
+"""What the trained parameters are held to: where tuning starts from, or zero."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from tunescope.models.encoder import Encoder
 
 
+def trained(encoder: "Encoder") -> "dict[str, nn.Parameter]":
+    """The encoder's trained parameters, by name."""
+    return {name: p for name, p in encoder.model.named_parameters() if p.requires_grad}
+
+
 @dataclass(frozen=True)
 class Anchor:
     """Parameters of the encoder that are trained, and what they were before the first step.
@@ -17,7 +22,7 @@ class Anchor:
 
     Args:
         params: the parameters, by name; they go on changing.
-        start: copies of their values.
+        start: copies of their values; a parameter without one is held to zero.
     """
 
     params: "dict[str, nn.Parameter]"
@@ -26,7 +31,7 @@ class Anchor:
     @classmethod
     def of(cls, encoder: "Encoder") -> "Anchor":
         """The encoder's trained parameters as they are now."""
-        params = {name: p for name, p in encoder.model.named_parameters() if p.requires_grad}
+        params = trained(encoder)
         return cls(params, {name: p.detach().clone() for name, p in params.items()})
 
     def squared(self, weights: "dict[str, Tensor] | None" = None) -> "Tensor":
@@ -35,6 +40,6 @@ class Anchor:
 
         total = torch.zeros((), device=next((p.device for p in self.params.values()), None))
         for name, p in self.params.items():
-            squares = (p - self.start[name]).square()
+            squares = (p - self.start[name] if name in self.start else p).square()
             total = total + (squares if weights is None else weights[name] * squares).sum()
         return total

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunescope.objectives.objective import Penalty
+from tunescope.objectives.objective import Penalty, Shown, Watched
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
-    from tunescope.models.seam import Seen
 
 BATCH = 64
 
@@ -36,10 +35,10 @@ class EntropyFloor(Penalty):
     P = weight · mean_l relu(fraction · H⁰_l − H_l)
 
     H_l is the entropy, in nats, of the pooling token's attention row over the patch tokens ([CLS] and
-    registers dropped, renormalised), averaged over heads and over the examples of the batch; H⁰_l is the
-    base model's, over a sample of the training examples. With `per: head` the hinge is taken for every head
-    before the mean. While every entropy is above its floor the penalty and its gradient are zero:
-    `training.penalty` in the table says whether it ever acted.
+    registers dropped, renormalised) or over all tokens of a text, averaged over heads and over the examples
+    of the batch; H⁰_l is the base model's, over a sample of the training examples. With `per: head` the hinge
+    is taken for every head before the mean. While every entropy is above its floor the penalty and its
+    gradient are zero: `training.penalty` in the table says whether it ever acted.
 
     Source: attention-entropy regularisation after Zhai et al. 2023 (arXiv 2303.06296), section 3; the floor
     at 0.7 of the base's layer mean is the study's that this package grew from.
@@ -53,14 +52,22 @@ class EntropyFloor(Penalty):
 
     kind: str = "entropy_floor"
     source: ClassVar[str] = "after Zhai et al. 2023, arXiv 2303.06296, section 3"
-    needs_rows: ClassVar[bool] = True
     weight: Annotated[float, Field(gt=0)] = 0.1
     fraction: Annotated[float, Field(gt=0)] = 0.7
     per: Literal["layer", "head"] = "layer"
     sample: Annotated[int, Field(ge=1)] = 512
 
+    @property
+    def watches(self) -> frozenset[Watched]:
+        """The attention rows of the step."""
+        return frozenset({"rows"})
+
     def prepare(self, encoder: "Encoder", tower: str, examples: "Examples") -> Floor:
-        """Measure the base model's entropies and lay the floor under them."""
+        """Measure the base model's entropies and lay the floor under them.
+
+        Raises:
+            ModelError: the tower has no pooling row.
+        """
         import numpy as np
         import torch
 
@@ -75,26 +82,26 @@ class EntropyFloor(Penalty):
                 inputs = examples.inputs[picked[start : start + BATCH]]
                 with watch(encoder, tower, rows="pool") as seen:
                     encoder.features(inputs)
-                sums.append(mean_entropy(seen.rows, seen.prefix_tokens) * len(inputs))
+                sums.append(mean_entropy(seen.logits, seen.prefix_tokens) * len(inputs))
         return Floor(self.fraction * torch.stack(sums).sum(0) / count)
 
-    def value(self, state: Floor, seen: "Seen | None", indices: "NDArray") -> "Tensor":
+    def value(self, state: Floor, shown: Shown, indices: "NDArray") -> "Tensor":
         """The hinge on the batch's entropies, weight included."""
-        assert seen is not None
-        entropies = mean_entropy(seen.rows, seen.prefix_tokens)
+        assert shown.rows is not None
+        entropies = mean_entropy(shown.rows.logits, shown.rows.prefix_tokens)
         return self.weight * shortfall(entropies, state.height, self.per)
 
 
-def mean_entropy(rows: "Float[Tensor, 'l b h n']", prefix_tokens: int) -> "Float[Tensor, 'l h']":
+def mean_entropy(logits: "Float[Tensor, 'l b h n']", prefix_tokens: int) -> "Float[Tensor, 'l h']":
     """Entropy of the patch part of attention rows, averaged over examples, in nats.
 
     >>> import torch
-    >>> mean_entropy(torch.full((1, 2, 1, 5), 0.2), prefix_tokens=1)  # uniform over 4 patches: ln 4
+    >>> mean_entropy(torch.zeros(1, 2, 1, 5), prefix_tokens=1)  # uniform over 4 patches: ln 4
     tensor([[1.3863]])
     """
-    from tunescope.models.rows import entropy, patches
+    from tunescope.models.rows import entropy, patches_of_logits
 
-    return entropy(patches(rows, prefix_tokens)[0]).mean(1)
+    return entropy(patches_of_logits(logits, prefix_tokens)[0]).mean(1)
 
 
 def shortfall(

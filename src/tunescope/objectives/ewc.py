@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from tunescope.objectives.objective import Penalty
+from tunescope.objectives.objective import Penalty, Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
-    from tunescope.models.seam import Seen
     from tunescope.objectives.anchor import Anchor
 
 
@@ -31,8 +30,9 @@ class EWC(Penalty):
     P = weight / 2 · Σ_i F_i · (θ_i − θ⁰_i)²,  F_i = E_x E_{y ~ p(y|x; θ⁰)} (∂ ln p(y|x; θ⁰) / ∂θ_i)²
 
     p is the base model as a zero-shot classifier of the task's classes (image features against the prompts of
-    the class names), x are training images, and one y is drawn for each from p, always the same ones. θ are
-    the encoder's trained parameters; with an adapter, its own.
+    the class names), x are training examples, and one y is drawn for each from p, always the same ones. θ are
+    the encoder's trained parameters, those of the text tower that makes the classifier among them; with an
+    adapter, its own.
 
     Source: Kirkpatrick et al. 2017 (arXiv 1612.00796), equation 3; F over the model's own predictions as in
     Kunstner et al. 2019 (arXiv 1905.12558), section 2.
@@ -51,30 +51,33 @@ class EWC(Penalty):
         """Measure F on the base model.
 
         Raises:
-            ModelError: the model has no text tower, so there is no zero-shot classifier.
+            ModelError: images and texts share no space, so there is no zero-shot classifier.
         """
         import numpy as np
         import torch
 
-        from tunescope.models.heads import text_head
+        from tunescope.models.heads import class_embeddings, zero_shot_logits
         from tunescope.objectives.anchor import Anchor
 
         anchor = Anchor.of(encoder)
-        head = text_head(encoder, examples.class_names, examples.templates).requires_grad_(False)
+        classes = class_embeddings(encoder, examples.class_names, examples.templates)
         names, params = list(anchor.params), list(anchor.params.values())
         fisher = {name: torch.zeros_like(p) for name, p in anchor.start.items()}
         generator = torch.Generator().manual_seed(0)
         count = min(self.sample, len(examples))
         for index in np.arange(count) * len(examples) // count:
             features = encoder.features(examples.inputs[index : index + 1])
-            log_p = head(features).float().log_softmax(-1)[0]
+            logits = zero_shot_logits(features, classes, encoder.logit_scale, encoder.logit_bias)
+            log_p = logits.float().log_softmax(-1)[0]
             drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator).item()
-            gradients = torch.autograd.grad(log_p[int(drawn)], params, allow_unused=True)
+            gradients = torch.autograd.grad(
+                log_p[int(drawn)], params, allow_unused=True, retain_graph=classes.requires_grad
+            )
             for name, gradient in zip(names, gradients, strict=True):
                 if gradient is not None:
                     fisher[name] += gradient.square() / count
         return Importance(anchor, fisher)
 
-    def value(self, state: Importance, seen: "Seen | None", indices: "NDArray") -> "Tensor":
+    def value(self, state: Importance, shown: Shown, indices: "NDArray") -> "Tensor":
         """Half the squared distance from the start, weighted by F."""
         return self.weight / 2 * state.anchor.squared(state.fisher)

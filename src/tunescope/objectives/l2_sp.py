@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from tunescope.objectives.objective import Penalty
+from tunescope.objectives.objective import Penalty, Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
-    from tunescope.models.seam import Seen
     from tunescope.objectives.anchor import Anchor
 
 
@@ -40,6 +39,6 @@ class L2SP(Penalty):
 
         return Anchor.of(encoder)
 
-    def value(self, state: "Anchor", seen: "Seen | None", indices: "NDArray") -> "Tensor":
+    def value(self, state: "Anchor", shown: Shown, indices: "NDArray") -> "Tensor":
         """Half the weighted squared distance from the start."""
         return self.weight / 2 * state.squared()

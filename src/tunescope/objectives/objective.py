@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
     from tunescope.models.seam import Seen
+    from tunescope.models.tokens import Tokens
+
+Watched = Literal["features", "rows", "tokens"]
 
 
 class Objective(Component, ABC):
     """A head on the encoder's features, and the loss of a batch under it."""
 
+    regression: ClassVar[bool] = False  # whether labels are numbers, and not classes
     couples: ClassVar[bool] = False  # whether the loss of an example depends on the others of its batch
 
     @abstractmethod
@@ -39,27 +44,46 @@ class Objective(Component, ABC):
         Args:
             head: what `build_head` gave, in training mode.
             features: of the batch, "b d".
-            labels: "b", int64.
+            labels: "b", int64; float64 where they are numbers.
         """
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the forward pass of a step showed of the tower that is tuned, with gradients.
+
+    Args:
+        features: of the batch, as the objective reads them.
+        rows: the pooling token's attention, where a penalty watches `rows`.
+        tokens: the pooled token behind every block, where a penalty watches `tokens`.
+    """
+
+    features: "Tensor"
+    rows: "Seen | None" = None
+    tokens: "Tokens | None" = None
 
 
 class Penalty(Component, ABC):
     """A term that is added to the loss. Set up once on the base model, then evaluated at every step."""
 
-    needs_rows: ClassVar[bool] = False  # whether `value` reads the attention rows of the step's forward pass
-    by_image: ClassVar[bool] = False  # whether it compares single images with what `prepare` saw of them
+    by_example: ClassVar[bool] = False  # whether it compares single examples with what `prepare` saw of them
     weight: Annotated[float, Field(gt=0)]
+
+    @property
+    def watches(self) -> frozenset[Watched]:
+        """What `value` reads of the step's forward pass; it is prepared with the adapter off then."""
+        return frozenset()
 
     @abstractmethod
     def prepare(self, encoder: "Encoder", tower: str, examples: "Examples") -> Any:
         """What `value` needs of the base model, measured before the first step on the training examples."""
 
     @abstractmethod
-    def value(self, state: Any, seen: "Seen | None", indices: "NDArray") -> "Tensor":
+    def value(self, state: Any, shown: Shown, indices: "NDArray") -> "Tensor":
         """The penalty at this step, weight included: a scalar in nats that carries gradients.
 
         Args:
             state: what `prepare` returned.
-            seen: the batch's attention rows, with gradients, where `needs_rows`; else None.
+            shown: what the step's forward pass showed of what the penalty watches.
             indices: which training examples the batch holds, in its order.
         """
