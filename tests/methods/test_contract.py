@@ -34,8 +34,10 @@ from tunescope.methods.method import Installed, Method
 from tunescope.methods.oft import OFT
 from tunescope.methods.parallel_adapter import ParallelAdapter
 from tunescope.methods.peft_adapter import PeftMethod
+from tunescope.methods.per_tower import PerTower
 from tunescope.methods.pfeiffer import Pfeiffer
 from tunescope.methods.pissa import PiSSA
+from tunescope.methods.prefix import Prefix
 from tunescope.methods.rslora import RsLoRA
 from tunescope.methods.vera import VeRA
 from tunescope.methods.vpt_deep import VPTDeep
@@ -145,6 +147,13 @@ CASES = {
         identity=False,
         text=False,
     ),
+    "prefix": Case(
+        Prefix(tokens=3),
+        lambda n: BLOCKS * 2 * 3 * D,
+        removable=True,
+        mergeable=False,
+        identity=False,
+    ),
     "lora": Case(LoRA(rank=2), lambda n: BLOCKS * 2 * 2 * (D + D), removable=True),
     "lora mlp dropout": Case(
         LoRA(rank=3, alpha=6, dropout=0.5, targets=("o", "blocks[1-].mlp.fc1")),
@@ -159,6 +168,7 @@ CASES = {
         lambda n: D + D + D + MLP + 2 * (2 * (D + D) + 3 * (D + MLP)),
         removable=True,
     ),
+    "per_tower": Case(PerTower(vision=LoRA(rank=2)), lambda n: BLOCKS * 2 * 2 * (D + D), removable=True),
     "dora": Case(DoRA(rank=2), lambda n: BLOCKS * 2 * (2 * (D + D) + D), removable=True),
     "rslora": Case(RsLoRA(rank=4, targets=("fc1",)), lambda n: BLOCKS * 4 * (D + MLP), removable=True),
     "pissa": Case(PiSSA(rank=2), lambda n: BLOCKS * 2 * 2 * (D + D), removable=True, start_atol=1e-5),
@@ -342,7 +352,8 @@ def test_the_map_and_the_seam_go_on_working(tiny, family, case):
     assert seen.rows.isfinite().all()
 
 
-@every_case
+# per_tower names its towers itself
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "per_tower"])
 @pytest.mark.parametrize("family", ["clip", "siglip"])
 def test_the_other_tower_is_left_alone(tiny, family, case):
     encoder = tiny(family)

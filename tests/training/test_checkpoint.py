@@ -24,6 +24,9 @@ SPECS = {
     "lora with dropout": spec({"kind": "lora", "rank": 4, "dropout": 0.3}, augment="crop_flip"),
     "frozen prefix": spec({"kind": "freeze", "blocks": 1}),
     "penalty": spec("full", penalties=[{"kind": "entropy_floor", "fraction": 1.2}]),
+    "sam": spec({"kind": "lora", "rank": 4, "dropout": 0.3}, optimizer={"kind": "sam", "adaptive": True}),
+    "average and rates": spec("full", ema=0.9, layer_decay=0.5, head_lr=1e-2),
+    "lp_ft": spec({"kind": "lp_ft", "epochs": 1, "then": {"kind": "freeze", "blocks": 2}}, ema=0.9),
     "probe": spec("linear_probe", converged={"metric": "loss", "within": 10}),
 }
 

@@ -1,6 +1,5 @@
 import math
 from collections import Counter
-from typing import ClassVar
 
 import pytest
 import torch
@@ -152,13 +151,19 @@ def test_what_the_history_holds(tiny):
         "training.lr": 6,
         "training.val_acc1": 2,
         "training.seconds": 1,
+        "training.memory": 1,
         "training.trainable": 1,
         "training.total": 1,
+        "training.share": 1,
     }
     assert counts.keys() <= {metric.name for metric in TRAINING}
     assert len({(row.metric, row.key) for row in history.rows}) == len(history.rows)
     assert [row.step for row in history.rows if row.metric == "training.val_acc1"] == [3, 6]
     assert values(history, "trainable") == values(history, "total") == [total]
+    assert values(history, "share") == [1.0]
+    assert (
+        values(history, "memory")[0] > 4 * 4 * total / 2**20
+    )  # weights, gradients, two moments, activations
     assert values(history, "trainable") == [sum(value.numel() for value in trained.values())]
     assert max(values(history, "lr")) == 1e-3
     assert [line["step"] for line in history.log if "loss" in line] == list(range(1, 7))
@@ -279,7 +284,6 @@ class Cliff(Penalty):
 
     kind: str = "cliff"
     weight: float = 1.0
-    needs_rows: ClassVar[bool] = False
 
     def prepare(self, encoder: Encoder, tower: str, examples: Examples) -> Tensor:
         return next(encoder.model.parameters())

@@ -19,7 +19,9 @@ def test_weights_gradients_moments_and_activations_of_a_linear_layer():
     numbers = 4 * 3 + 3
     assert kept.bytes == 4 * (5 * 4 + 5 * 3)  # the input, and what the rectifier gave; not the weights
     steps = 2 * 4  # Adam counts its steps in one number for each tensor
-    assert held([layer], optimizer, kept) == pytest.approx((4 * numbers * 4 + steps + kept.bytes) / MIB)
+    assert held(layer.parameters(), optimizer, kept) == pytest.approx(
+        (4 * numbers * 4 + steps + kept.bytes) / MIB
+    )
 
 
 def test_what_is_kept_twice_and_what_is_a_view_counts_once():
@@ -39,4 +41,6 @@ def test_frozen_weights_have_no_gradients_and_no_moments():
     loss.backward()
     optimizer.step()
     assert kept.bytes == 3 * 4 * 4  # what enters the head; nothing for the frozen layer
-    assert held([frozen, head], optimizer, kept) == pytest.approx((4 * (20 + 3 * 10) + kept.bytes) / MIB)
+    assert held([*frozen.parameters(), *head.parameters()], optimizer, kept) == pytest.approx(
+        (4 * (20 + 3 * 10) + kept.bytes) / MIB
+    )

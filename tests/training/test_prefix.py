@@ -30,7 +30,7 @@ bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
 def recorded(
     encoder: Encoder, installed: Installed, autocast: Callable[[], Any] = plain, **settings
 ) -> Prefix | Refused:
-    settings = {"batch_size": 4, "augmented": False, "needs_rows": False} | settings
+    settings = {"batch_size": 4, "augmented": False, "every_block": False} | settings
     return prefix(encoder, installed, IMAGES, autocast=autocast, **settings)
 
 
@@ -105,6 +105,47 @@ def test_features_and_gradients_are_those_of_the_plain_forward(tiny, family, met
             torch.testing.assert_close(grads_again[name], grad, atol=1e-6, rtol=1e-5, msg=name)
 
 
+TEXTS = np.array(
+    [" ".join(["cold", "bird", "in", "a", "tree"][: 1 + i % 5]) for i in range(10)], dtype=object
+)
+PAIRS = np.stack([TEXTS, TEXTS[::-1]], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("family", "inputs"),
+    [("clip", TEXTS), ("siglip", TEXTS), ("modernbert", TEXTS), ("modernbert", PAIRS)],
+    ids=["clip", "siglip", "modernbert", "modernbert pairs"],
+)
+def test_texts_are_padded_again_to_the_longest_of_their_batch(tiny, monkeypatch, family, inputs):
+    monkeypatch.setattr(subject, "TEXT_BATCH", 4)
+    encoder = tiny(family)
+    installed = Freeze(blocks=2).install(encoder, "text")
+    settings = {"batch_size": 6, "augmented": False, "every_block": False, "autocast": plain}
+    found = prefix(encoder, installed, inputs, **settings)
+    assert isinstance(found, Prefix)
+    lengths = [encoder.tokens(inputs[i : i + 1].tolist())["input_ids"].shape[1] for i in range(10)]
+    assert len(found.entering.kept) == sum(lengths)
+    stir(installed)
+    for batch in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [7, 0, 3], [5], [9, 2, 4, 0, 6, 1]):
+        indices = np.array(batch)
+        features, again = encoder.features(inputs[indices]), found.features(indices)
+        grads, grads_again = gradients(installed, features), gradients(installed, again)
+        assert grads.keys() == grads_again.keys()
+        assert grads
+        if batch in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):  # as they were recorded
+            assert torch.equal(again, features)
+        torch.testing.assert_close(again, features, atol=1e-5, rtol=1e-5)
+        for name, grad in grads.items():
+            torch.testing.assert_close(grads_again[name], grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_text_encoder_with_dropout_is_refused(tiny):
+    encoder = tiny("bert")
+    installed = Freeze(blocks=2).install(encoder, "text")
+    settings = {"batch_size": 6, "augmented": False, "every_block": False, "autocast": plain}
+    assert prefix(encoder, installed, TEXTS, **settings) == Refused("there is dropout in what is not trained")
+
+
 def test_only_what_follows_the_cut_is_computed(tiny):
     encoder = tiny("clip")
     installed = Freeze(blocks=2).install(encoder)
@@ -129,9 +170,9 @@ def test_the_type_of_the_activations_is_that_of_the_recording(tiny):
         return output.bfloat16()
 
     block = module_at(encoder.model, encoder.map.tower("vision").blocks[0].path)
-    assert kept(encoder, installed).kept.dtype == torch.float32
+    assert kept(encoder, installed).entering.kept.dtype == torch.float32
     block.register_forward_hook(to_bfloat16)
-    assert kept(encoder, installed).kept.dtype == torch.bfloat16
+    assert kept(encoder, installed).entering.kept.dtype == torch.bfloat16
 
 
 class Tupled(torch.nn.Module):
@@ -190,7 +231,7 @@ def reason(found: Prefix | Refused) -> str:
     ("method", "settings", "expected"),
     [
         (Freeze(blocks=2), {"augmented": True}, "the images are augmented"),
-        (Freeze(blocks=2), {"needs_rows": True}, "a penalty reads the attention of every block"),
+        (Freeze(blocks=2), {"every_block": True}, "a penalty looks into every block"),
         (Full(), {}, "the embeddings are trained"),
         (Freeze(blocks=0), {}, "only the embeddings come before what is trained"),
         (LoRA(rank=2, targets=("q", "v")), {}, "only the embeddings come before what is trained"),
@@ -244,7 +285,7 @@ def test_too_many_activations_are_refused_before_they_are_made(tiny, monkeypatch
     installed = Freeze(blocks=1).install(encoder)
     needed = 10 * 17 * 32 * 4
     monkeypatch.setattr(subject, "LIMIT", needed)
-    assert kept(encoder, installed).kept.nbytes == needed
+    assert kept(encoder, installed).entering.kept.nbytes == needed
     monkeypatch.setattr(subject, "LIMIT", needed - 1)
     seen: list[int] = []
     embeddings = encoder.model.embeddings

@@ -17,7 +17,7 @@ def two(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     models = json.dumps({family: str(tiny_folder(family)) for family, _ in SPECS.values()})
     script = HERE.parent / "training_on_ranks.py"
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29571"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
         [sys.executable, *launch, script, models, folder / "out.json"],
         check=True,

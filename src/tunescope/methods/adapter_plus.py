@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 class AdapterPlus(Bottleneck):
     """Trains a bottleneck adapter behind each block, x + s ⊙ c(x), where x has the block's residual in it.
 
+    In a post-norm block (BERT's) x comes from the block's last norm; the paper has pre-norm blocks alone.
     c(x) = W_up · f(W_down · x + b_down) + b_up; s ∈ ℝ^d is learned, one factor for each channel.
     Taken from the paper: the post-adapter's place (behind the MLP's residual sum), channel-wise scaling that
     starts at 1, Houlsby's initialisation of both matrices (normal, σ = 0.01, cut at 2σ, biases 0), GELU,

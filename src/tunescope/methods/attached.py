@@ -8,7 +8,7 @@ from tunescope.errors import MethodError
 from tunescope.methods.method import Installed
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tunescope.models.encoder import Encoder
 
@@ -76,4 +76,15 @@ class Attached(Installed):
         raise MethodError(
             f"{self.kind} cannot be merged: {self.reason}. Keep what was trained beside the base model "
             "(state_dict), or tune with lora, whose change folds into the weights"
+        )
+
+    def origin(self) -> "dict[str, Tensor]":
+        """Refused: what is attached adds to the model, and a share of it is no point between two models.
+
+        Raises:
+            MethodError: always, with the reason.
+        """
+        raise MethodError(
+            f"no straight line from the base model to this one: {self.kind} cannot be folded into the "
+            f"weights ({self.reason}); tune with full or lora, or leave the tuned weights as they are"
         )

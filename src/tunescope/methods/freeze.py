@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Freeze(Method):
     """Trains the tower from block k upwards: Δ = 0 in the embeddings and in blocks 0 … k−1.
 
-    What stands between the embeddings and the first block (CLIP's `pre_layrnorm`) is frozen with them; the
-    final norm, pooling head and projection train. Trainable parameters: all of the tower's but those.
+    What stands between the embeddings and the first block (CLIP's `pre_layrnorm`), and what all blocks read
+    (DeBERTa's table of relative positions), is frozen with them; the final norm, pooling head and projection
+    train. Trainable parameters: all of the tower's but those.
 
     Source: Yosinski et al. 2014 (arXiv 1411.1792), section 2; Lee et al. 2019 (arXiv 1911.03090), section 3.
 

@@ -17,6 +17,7 @@ class IA3(PeftMethod):
     """Trains a scale of chosen layers' outputs, y = l ⊙ (W₀·x + b), of fc2's inputs, y = W₀·(l ⊙ x) + b.
 
     l starts at one. With the targets of the paper, keys, values and the hidden units of the MLP are scaled.
+    Where one matrix makes queries too (ModernBERT), those are scaled with keys and values.
     It amounts to W = diag(l)·W₀ with the bias l ⊙ b, and to W = W₀·diag(l) for fc2.
     Trainable parameters: Σ out over the target matrices, in for fc2.
 

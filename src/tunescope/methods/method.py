@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from tunescope.methods.line import Line
     from tunescope.models.encoder import Encoder
 
 
@@ -120,6 +121,28 @@ class Installed:
             before, after = (w.detach().to("cpu", torch.float32) for w in (plain[name], value))
             found[name] = after - before
         return found
+
+    def origin(self) -> "dict[str, Tensor]":
+        """Where on the line from the base model to the tuned one the first step begins: θ₀, for `line`.
+
+        Call it before the first step. It names the trained parameters in which the effective weights are
+        linear, each with the value at which the model is its base; the others stay as tuned.
+
+        Raises:
+            MethodError: there is no such line, with the reason; nothing has been changed.
+        """
+        return {name: value.detach().clone() for name, value in self.trainable.items()}
+
+    def line(self, origin: "dict[str, Tensor]") -> "Line":
+        """The line from the base model to the model as it is now: `at(α)` has the effective weights at
+        W(α) = (1 − α)·W₀ + α·W₁, in place.
+
+        Args:
+            origin: what `origin` gave before the first step.
+        """
+        from tunescope.methods.line import Line
+
+        return Line(self.trainable, origin)
 
     def save_adapter(self, folder: "str | Path") -> None:
         """Write what was trained in peft's format.

@@ -12,14 +12,14 @@ from tunescope.data.examples import Examples
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
 from tunescope.training.augment import crop_flip
-from tunescope.training.prefix import Prefix, Refused, prefix
+from tunescope.training.prefix import Prefix, Refused, first_trained, prefix
 
 
 class Features:
     """Features of one set of examples, by index.
 
-    They are constants of the run where nothing in the encoder is trained; else they are computed from the
-    activations that enter the first trained block, or from the pixels.
+    They are constants of the run where nothing in the tower that reads the examples is trained; else they are
+    computed from the activations that enter the first trained block, or from the pixels.
 
     Args:
         encoder: on which the method was installed, in evaluation mode.
@@ -27,7 +27,7 @@ class Features:
         examples: whose features they are.
         batch_size: of the passes that fill the caches.
         augmented: whether pixels are changed at random before they are fed.
-        needs_rows: whether a penalty reads attention rows, so that every block must run.
+        every_block: whether every block must run, because a penalty looks into it.
         autocast: the precision to compute in.
         reuse: False computes everything from the pixels at every step.
     """
@@ -40,7 +40,7 @@ class Features:
         *,
         batch_size: int,
         augmented: bool = False,
-        needs_rows: bool = False,
+        every_block: bool = False,
         autocast: Callable[[], AbstractContextManager],
         reuse: bool = True,
     ):
@@ -48,7 +48,8 @@ class Features:
         self.batch_size = batch_size
         self.constant: Tensor | None = None
         self.prefix: Prefix | Refused = Refused("not asked for")
-        if reuse and not installed.trainable and not augmented and not needs_rows:
+        fixed = first_trained(encoder.map.tower(examples.tower), installed.trainable) is None
+        if reuse and fixed and not augmented and not every_block:
             self.constant = self.all()
         elif reuse:
             self.prefix = prefix(
@@ -57,7 +58,7 @@ class Features:
                 examples.inputs,
                 batch_size=batch_size,
                 augmented=augmented,
-                needs_rows=needs_rows,
+                every_block=every_block,
                 autocast=autocast,
             )
 

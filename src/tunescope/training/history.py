@@ -6,6 +6,7 @@ from typing import Any
 
 from tunescope.results.row import Row
 from tunescope.study.run import Converged
+from tunescope.training.validation import Validated
 
 Log = Callable[[dict[str, Any]], None]  # called with every line of the log
 
@@ -35,10 +36,10 @@ class History:
             Row("training.penalty", part, component=kind, step=step) for kind, part in penalties.items()
         ]
 
-    def validated(self, step: int, epoch: int, accuracy: float, n: int) -> None:
-        """The validation accuracy at the end of an epoch, or where the tuning stopped."""
-        self.log.append({"step": step, "epoch": epoch, "val_acc1": accuracy})
-        self.rows.append(Row("training.val_acc1", accuracy, split="val", step=step, n=n))
+    def validated(self, step: int, epoch: int, score: Validated) -> None:
+        """The validation's score at the end of an epoch, or where the tuning stopped."""
+        self.log.append({"step": step, "epoch": epoch, score.name: score.value})
+        self.rows.append(Row(f"training.{score.name}", score.value, split="val", step=step, n=score.n))
 
     def converged(self, criterion: Converged) -> bool:
         """Whether the last epochs were no better than the best before them, but for `criterion.within`.
@@ -57,7 +58,7 @@ class History:
         for line in self.log:
             if criterion.metric in line:
                 epochs.setdefault(line["epoch"], []).append(line[criterion.metric])
-        sign = -1 if criterion.metric == "loss" else 1
+        sign = 1 if criterion.metric == "val_acc1" else -1
         values = [sign * sum(of) / len(of) for of in epochs.values()]
         before, last = values[: -criterion.epochs], values[-criterion.epochs :]
         return bool(before) and max(last) - max(before) <= criterion.within

@@ -3,30 +3,35 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.errors import Diverged, MethodError, Stopped
+from tunescope.methods.lp_ft import LPFT
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
-from tunescope.models.seam import watch
-from tunescope.objectives.objective import Objective, Penalty
+from tunescope.objectives.objective import Objective
 from tunescope.results.row import Row
 from tunescope.study.run import RunSpec
 from tunescope.training.augment import DRAWS
 from tunescope.training.checkpoint import Checkpoint
+from tunescope.training.ema import EMA
 from tunescope.training.features import Features, batches
 from tunescope.training.history import History, Log
 from tunescope.training.optimizers import Optimizer
-from tunescope.training.order import draws, order, step_seed
+from tunescope.training.order import draws, order
+from tunescope.training.penalties import Penalties
 from tunescope.training.ranks import Ranks
+from tunescope.training.rates import scales
 from tunescope.training.schedule import factor
+from tunescope.training.steps import Loss, Steps
+from tunescope.training.validation import validate
 
 OnStep = Callable[[int, int], None]  # called with (step, steps) after every optimiser step
 
@@ -63,9 +68,10 @@ def train(
 ) -> History:
     """Tune what `installed` and the head leave trainable, in place; both end in evaluation mode.
 
-    Each step minimises objective(head(features), labels) + Σ penalties on one batch. The order of the
-    examples and every augmentation derive from (seed, epoch, example), and dropout from (seed, step): on a
-    CPU, the same call gives the same weights bit for bit, in one go or from any of its checkpoints. The
+    Each step minimises objective(head(features), labels) + Σ penalties on one batch. LP-FT trains its head
+    alone before. Where a moving average is asked for, it is what is validated, watched and kept. The order of
+    the examples and every augmentation derive from (seed, epoch, example), and dropout from (seed, step): on
+    a CPU, the same call gives the same weights bit for bit, in one go or from any of its checkpoints. The
     caller's random numbers are left as they were found.
 
     Where `torchrun` or `accelerate launch` started several processes, all of them call this with the same
@@ -88,9 +94,9 @@ def train(
     Raises:
         Diverged: loss or gradient are not finite, and the step that would have written that into the weights
             has not been taken; or the logits of the validation examples are not, after an epoch's last step.
-        Stopped: `checkpoint.stopping` said so; the checkpoint has been written.
-        MethodError: several processes share the run, and a penalty or the objective couples the examples of a
-            batch.
+        Stopped: `checkpoint.stopping` said so; the checkpoint has been written, but for LP-FT's first stage.
+        MethodError: a penalty does not fit the method or the objective, or either of them several processes;
+            the rates or the moving average do not fit the method; or there is nothing to train.
     """
     # Accelerate's device and process group, but not its `Accelerator`: that takes gradient accumulation from
     # the environment and holds one precision per process; a run's result is decided by its spec alone.
@@ -102,24 +108,13 @@ def train(
         torch.manual_seed(spec.seed)
         run = _Run(encoder, installed, head, spec, train, val, ranks, reuse)
         run.on_log, run.checkpoint, run.monitor = on_log, checkpoint, monitor
+        if checkpoint is not None:
+            run.stopping = checkpoint.stopping
         try:
             return run.carry_out(on_step)
         except Diverged as error:
             error.history = run.history  # how it came to that is worth seeing
             raise
-
-
-class _Loss(nn.Module):
-    """Indices of training examples → their loss, as one module whose parameters several processes share."""
-
-    def __init__(self, model: nn.Module, head: nn.Module, features: Features, objective: Objective):
-        super().__init__()
-        self.model, self.head, self.features, self.objective = model, head, features, objective
-
-    def forward(
-        self, indices: NDArray[np.int64], uniform: NDArray[np.float64] | None, labels: Tensor
-    ) -> Tensor:
-        return self.objective.loss(self.head, self.features.at(indices, uniform), labels)
 
 
 class _Run:
@@ -145,44 +140,25 @@ class _Run:
         self.started = time.perf_counter()
         assert isinstance(spec.objective, Objective)
         assert isinstance(spec.train.optimizer, Optimizer)
-        self.encoder, self.installed, self.head = encoder, installed, head
+        self.encoder, self.installed, self.head, self.objective = encoder, installed, head, spec.objective
         self.spec, self.train, self.val, self.ranks = spec, train, val, ranks
         self.params = {f"encoder.{name}": p for name, p in installed.trainable.items()}
         self.params |= {f"head.{name}": p for name, p in head.named_parameters() if p.requires_grad}
-        self.state = self.params | {f"encoder.{name}": value for name, value in installed.buffers.items()}
-        self.optimizer = spec.train.optimizer.build(self.params.values(), spec.lr)
-        self.history = History()
-        self.labels = torch.as_tensor(train.labels, device=encoder.device)
-        self._mode(training=False)
-        penalties = [penalty for penalty in spec.penalties if isinstance(penalty, Penalty)]
-        self.needs_rows = any(penalty.needs_rows for penalty in penalties)
-        coupling = [f"penalty {penalty.kind}" for penalty in penalties if penalty.needs_rows]
-        coupling += [f"objective {spec.objective.kind}"] if spec.objective.couples else []
-        if coupling and ranks.world > 1:
+        if not self.params:
             raise MethodError(
-                f"{', '.join(coupling)}: a function of the whole batch, which {ranks.world} processes share; "
-                "carry this run out in one process"
+                f"adapt: {spec.adapt.kind} with objective: {spec.objective.kind} leaves nothing to "
+                "train; take a method that trains the encoder, such as full or lora"
             )
-        for penalty in penalties:
-            if penalty.by_image and spec.train.augment != "none":
-                raise MethodError(
-                    f"penalty {penalty.kind}: it holds each image to what the base model made of the same "
-                    f"image, and train.augment: {spec.train.augment} changes them; use augment: none"
-                )
-        self.penalties = [(penalty, self._prepared(penalty)) for penalty in penalties]
-        shared = {"batch_size": spec.train.batch_size, "autocast": self._autocast, "reuse": reuse}
-        augmented = spec.train.augment != "none"
-        self.features = Features(
-            encoder, installed, train, augmented=augmented, needs_rows=self.needs_rows, **shared
-        )
-        self.val_features = Features(encoder, installed, val, **shared)
-        self.loss = ranks.together(_Loss(encoder.model, head, self.features, spec.objective))
-
-    def _prepared(self, penalty: Penalty) -> Any:
-        """What a penalty needs of the base model: with the adapter off, where it looks at attention."""
-        off = self.installed.without() if penalty.needs_rows else None
-        with off or nullcontext():
-            return penalty.prepare(self.encoder, self.installed.tower, self.train)
+        place = scales(self.params, encoder.map, spec)
+        self.optimizer = spec.train.optimizer.build(self.params.values(), spec.lr, place.values())
+        self.ema = None if spec.train.ema is None else EMA(self.params, spec.train.ema)
+        self.state = self.params | {f"encoder.{name}": value for name, value in installed.buffers.items()}
+        self.state |= {} if self.ema is None else self.ema.state
+        self.history = History()
+        self.reuse = reuse
+        self.stopping: Callable[[], bool] = lambda: False
+        self._mode(training=False)
+        self.penalties = Penalties(encoder, installed, spec, train, ranks.world)
 
     def carry_out(self, on_step: OnStep | None) -> History:
         settings, count, ranks = self.spec.train, len(self.train.labels), self.ranks
@@ -192,8 +168,13 @@ class _Run:
         if self.checkpoint is not None:
             done, before = self.checkpoint.restore(self.state, self.optimizer, self.history)
         self.started -= before
+        probed = self._probe(self.spec.adapt) if done == 0 and isinstance(self.spec.adapt, LPFT) else {}
+        self._make_ready()
         if done == 0:
-            self._log(self.features.reused | ({"processes": ranks.world} if ranks.world > 1 else {}))
+            if self.ema is not None:
+                self.ema.start()
+            shared = {"processes": ranks.world} if ranks.world > 1 else {}
+            self._log(self.features.reused | shared | probed)
             self._look(0)
         for epoch in range(done // an_epoch, settings.epochs):
             uniform = draws(self.spec.seed, epoch, count, DRAWS) if settings.augment == "crop_flip" else None
@@ -206,24 +187,70 @@ class _Run:
                 self._mode(training=True)
                 self._step(step, epoch, lr, pieces[place], uniform)
                 self.installed.after_step(step, steps)
+                if self.ema is not None:
+                    self.ema.update(step)
                 self._look(step)
                 if place + 1 == an_epoch or self.history.stopped:
                     self._validate(step, epoch)
                 if on_step is not None and ranks.first:
                     on_step(step, steps)
                 self._keep(step)
+        if self.ema is not None:
+            self.ema.keep()
         self._mode(training=False)
         self.optimizer.zero_grad()
         total = sum(p.numel() for p in [*self.encoder.model.parameters(), *self.head.parameters()])
+        trained = sum(p.numel() for p in self.params.values())
         self.history.rows += [
             Row("training.seconds", time.perf_counter() - self.started),
-            Row("training.trainable", sum(p.numel() for p in self.params.values())),
+            Row("training.trainable", trained),
             Row("training.total", total),
+            Row("training.share", trained / total),
         ]
         if settings.converged is not None:
             converged = self.history.converged(settings.converged)
             self.history.rows.append(Row("training.converged", float(converged)))
         return self.history
+
+    def _make_ready(self) -> None:
+        """What the steps need, once it is known where they begin."""
+        train = self.spec.train
+        shared = {"batch_size": train.batch_size, "autocast": self._autocast, "reuse": self.reuse}
+        augmented, every_block = train.augment != "none", self.penalties.every_block
+        self.features = Features(
+            self.encoder, self.installed, self.train, augmented=augmented, every_block=every_block, **shared
+        )
+        self.val_features = Features(self.encoder, self.installed, self.val, **shared)
+        self.steps = Steps(
+            self.spec,
+            Loss(self.encoder.model, self.head, self.features, self.objective),
+            self.params,
+            self.optimizer,
+            self.penalties,
+            torch.as_tensor(self.train.labels, device=self.encoder.device),
+            self.ranks,
+            self._autocast,
+        )
+
+    def _probe(self, adapt: LPFT) -> dict[str, Any]:
+        """Train the head alone, and say how that went."""
+        frozen = Installed(self.encoder, self.installed.tower, {})
+        spec, given = adapt.probe(self.spec), (self.train, self.val, self.ranks, self.reuse)
+        stage = _Run(self.encoder, frozen, self.head, spec, *given)
+        stage.stopping = self.stopping
+        try:
+            history = stage.carry_out(None)
+        except (Diverged, Stopped) as error:
+            error.args = (f"{error} of LP-FT's linear probe",)
+            raise
+        finally:
+            for parameter in self.installed.trainable.values():
+                parameter.requires_grad_(True)
+        reached = [row for row in history.rows if row.split == "val"][-1]
+        name = reached.metric.replace("training.", "training.probe_")
+        self.history.rows.append(reached._replace(metric=name, step=None))
+        first, *_, before, last = history.log  # what is computed once, the last step, and how it did
+        return {"probe": first | before | last | {"epochs": adapt.epochs, "lr": adapt.lr}}
 
     def _step(
         self,
@@ -233,55 +260,30 @@ class _Run:
         batch: NDArray[np.int64],
         uniform: NDArray[np.float64] | None,
     ) -> None:
-        torch.manual_seed(step_seed(self.spec.seed, step, self.ranks.rank))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        indices, weight = self.ranks.share(batch)
-        with self._rows() as seen:
-            with self._autocast():
-                drawn = None if uniform is None else uniform[indices]
-                loss = weight * self.loss(indices, drawn, self.labels[indices])
-            parts: dict[str, Tensor] = {}
-            for penalty, state in self.penalties:
-                value = penalty.value(state, seen, indices)
-                parts[penalty.kind] = parts.get(penalty.kind, 0) + value
-                loss = loss + value
-            self.optimizer.zero_grad()
-            loss.backward()
-        # An infinite limit leaves the gradients as they are, to the bit, and still gives their norm.
-        norm = nn.utils.clip_grad_norm_(self.params.values(), self.spec.train.clip_norm or math.inf)
-        if self.ranks.world > 1:  # the loss of the whole batch, and whether any process was asked to stop
-            asked = self.checkpoint is not None and self.checkpoint.stopping()
-            loss, asked = self.ranks.mean(torch.stack([loss, torch.full_like(loss, asked)]))
-            self.asked = bool(asked)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise Diverged(step)
-        self.optimizer.step()
-        penalties = {kind: part.item() for kind, part in parts.items()}
-        self.history.step(step, epoch, loss.item(), lr, norm.item(), penalties)
+        taken = self.steps.take(step, lr, batch, uniform, self.ranks.world > 1 and self.stopping())
+        self.asked = taken.asked
+        if taken.memory is not None:
+            self.history.rows.append(Row("training.memory", taken.memory))
+        self.history.step(step, epoch, taken.loss, lr, taken.norm, taken.penalties)
         self._tell_log()
 
     def _validate(self, step: int, epoch: int) -> None:
-        self._mode(training=False)
-        indices, weight = self.ranks.share(np.arange(len(self.val.labels)))
-        features = self.val_features.all(indices)
-        with torch.no_grad(), self._autocast():
-            logits = self.head(features)
-        right = logits.argmax(-1) == torch.as_tensor(self.val.labels[indices], device=logits.device)
-        counted = right.sum() * (weight > 0)
-        found = self.ranks.total(torch.stack([counted, (~torch.isfinite(logits)).sum()]))
-        if found[1]:
+        with self._averaged():
+            self._mode(training=False)
+            given = (self.val_features, self.val, self.ranks, self._autocast)
+            found = validate(self.objective, self.head, *given)
+        if found is None:
             raise Diverged(step)
-        accuracy = found[0].item() / len(self.val.labels)
-        self.history.validated(step, epoch, accuracy, len(self.val.labels))
+        self.history.validated(step, epoch, found)
         self._tell_log()
 
     def _look(self, step: int) -> None:
         if self.monitor is None or step % self.monitor.every:
             return
         monitor = self.monitor
-        self._mode(training=False)
-        looked = self.ranks.agree(lambda: monitor.look(step, self.head))
+        with self._averaged():
+            self._mode(training=False)
+            looked = self.ranks.agree(lambda: monitor.look(step, self.head))
         self.history.rows += looked.rows
         if looked.stop is not None:
             self.history.stopped = looked.stop
@@ -289,15 +291,17 @@ class _Run:
             self._log({"step": step, "stopped": looked.stop})
 
     def _keep(self, step: int) -> None:
-        keep = self.checkpoint
-        if keep is None:
-            return
-        stopping = keep.stopping() if self.ranks.world == 1 else self.asked
-        if self.ranks.first and (stopping or keep.due()):
-            seconds = time.perf_counter() - self.started
-            keep.save(step, self.state, self.optimizer, self.history, seconds)
+        stopping = self.stopping() if self.ranks.world == 1 else self.asked
         if stopping:
+            self.ranks.agree(lambda: self._save(step))  # nobody goes on before it is written
             raise Stopped(f"stopped after step {step}")
+        if self.ranks.first and self.checkpoint is not None and self.checkpoint.due():
+            self._save(step)
+
+    def _save(self, step: int) -> None:
+        if self.checkpoint is not None:
+            seconds = time.perf_counter() - self.started
+            self.checkpoint.save(step, self.state, self.optimizer, self.history, seconds)
 
     def _log(self, line: dict) -> None:
         self.history.log.append(line)
@@ -307,10 +311,8 @@ class _Run:
         if self.on_log is not None and self.ranks.first:
             self.on_log(self.history.log[-1])
 
-    def _rows(self):
-        if self.needs_rows:
-            return watch(self.encoder, self.installed.tower, rows="pool", grad=True)
-        return nullcontext()
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.ema is None else self.ema.used()
 
     def _autocast(self):
         enabled = self.spec.train.precision == "bfloat16"

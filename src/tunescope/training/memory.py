@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 MIB = 2**20
@@ -45,13 +45,13 @@ class Activations:
         return tensor
 
 
-def held(modules: Iterable[nn.Module], optimizer: Optimizer, activations: Activations) -> float:
+def held(weights: Iterable[Tensor], optimizer: Optimizer, activations: Activations) -> float:
     """MiB of weights, buffers, gradients, optimiser state and kept activations: the least a step must hold.
 
     Call it after a backward pass and a step of the optimiser. Workspace of single operations, the examples,
     and what was computed once before the first step are not counted; the number is the same on every machine.
     """
-    weights = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    weights = list(weights)
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     state = [t for kept in optimizer.state.values() for t in kept.values() if isinstance(t, Tensor)]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in (*weights, *gradients, *state)}

@@ -1,7 +1,9 @@
 """Optimisers by name, with their settings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -18,26 +20,51 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class Optimizer(Component, ABC):
     """A rule that turns gradients into steps."""
 
-    weight_decay: Annotated[float, Field(ge=0)]
-
     @abstractmethod
-    def build(self, params: "Iterable[nn.Parameter]", lr: float) -> "TorchOptimizer":
-        """The optimiser over `params`; the schedule multiplies `lr` afterwards."""
+    def build(
+        self, params: "Iterable[nn.Parameter]", lr: float, scales: Iterable[float] | None = None
+    ) -> "TorchOptimizer":
+        """The optimiser over `params`, in groups that say by which `scale` their rate differs from the run's.
 
-    def groups(self, params: "Iterable[nn.Parameter]") -> list[dict[str, Any]]:
-        """Two groups: matrices, which decay, and vectors (biases, norms, class tokens), which do not.
-
-        >>> from torch import nn
-        >>> [group["weight_decay"] for group in AdamW().groups(nn.Linear(3, 2).parameters())]
-        [0.01, 0.0]
+        Args:
+            params: what is trained.
+            lr: the run's learning rate; at every step the loop sets each group's to rate · `scale`.
+            scales: one for each parameter; None is 1 for all.
         """
-        params = list(params)
-        vectors = [p for p in params if p.ndim < 2 or (p.ndim > 2 and p.numel() == p.shape[-1])]
-        kept = {id(p) for p in vectors}
-        return [
-            {"params": [p for p in params if id(p) not in kept], "weight_decay": self.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
+
+    def displaced(self, params: "Sequence[nn.Parameter]") -> AbstractContextManager[None] | None:
+        """Where the gradient that a step follows is taken, if not at the weights: a context with them moved.
+
+        Args:
+            params: what is trained, with the gradients at the weights.
+
+        Returns:
+            a context behind which the weights are what they were, bit for bit; None: at the weights.
+        """
+        return None
+
+
+def groups(
+    params: "Iterable[nn.Parameter]", weight_decay: float, scales: Iterable[float] | None = None
+) -> list[dict[str, Any]]:
+    """Matrices, which decay, before vectors (biases, norms, class tokens), which do not; by scale.
+
+    >>> from torch import nn
+    >>> [(group["weight_decay"], group["scale"]) for group in groups(nn.Linear(3, 2).parameters(), 0.01)]
+    [(0.01, 1.0), (0.0, 1.0)]
+    >>> scaled = groups(nn.Linear(3, 2).parameters(), 0.01, scales=(0.5, 2.0))
+    >>> [(group["weight_decay"], group["scale"]) for group in scaled]
+    [(0.01, 0.5), (0.0, 2.0)]
+    """
+    found: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for p, scale in zip(params, repeat(1.0) if scales is None else scales, strict=scales is not None):
+        vector = p.ndim < 2 or (p.ndim > 2 and p.numel() == p.shape[-1])
+        found.setdefault((vector, scale), []).append(p)
+    # Sorted by the first alone, and stably: the scales that there are do not say what comes before what.
+    return [
+        {"params": found[vector, scale], "weight_decay": 0.0 if vector else weight_decay, "scale": scale}
+        for vector, scale in sorted(found, key=lambda place: place[0])
+    ]
 
 
 class AdamW(Optimizer):
@@ -57,11 +84,14 @@ class AdamW(Optimizer):
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8
 
-    def build(self, params: "Iterable[nn.Parameter]", lr: float) -> "TorchOptimizer":
+    def build(
+        self, params: "Iterable[nn.Parameter]", lr: float, scales: Iterable[float] | None = None
+    ) -> "TorchOptimizer":
         """AdamW of torch."""
         import torch
 
-        return torch.optim.AdamW(self.groups(params), lr=lr, betas=self.betas, eps=self.eps)
+        grouped = groups(params, self.weight_decay, scales)
+        return torch.optim.AdamW(grouped, lr=lr, betas=self.betas, eps=self.eps)
 
 
 class SGD(Optimizer):
@@ -87,8 +117,11 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0, such as 0.9")
         return self
 
-    def build(self, params: "Iterable[nn.Parameter]", lr: float) -> "TorchOptimizer":
+    def build(
+        self, params: "Iterable[nn.Parameter]", lr: float, scales: Iterable[float] | None = None
+    ) -> "TorchOptimizer":
         """SGD of torch."""
         import torch
 
-        return torch.optim.SGD(self.groups(params), lr=lr, momentum=self.momentum, nesterov=self.nesterov)
+        grouped = groups(params, self.weight_decay, scales)
+        return torch.optim.SGD(grouped, lr=lr, momentum=self.momentum, nesterov=self.nesterov)

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from tunescope.methods.method import Installed
-from tunescope.models.encoder import Encoder
+from tunescope.models.encoder import TEXT_BATCH, Encoder
 from tunescope.models.modelmap import Tower, module_at
+from tunescope.training.entering import Entering, OfImages, OfTexts, real_tokens
 
-LIMIT = 2 * 2**30  # bytes of activations that are kept for one set of images
-TOWER = "vision"
+LIMIT = 2 * 2**30  # bytes of activations that are kept for one set of examples
 
 
 class Refused(NamedTuple):
@@ -24,7 +24,7 @@ class Refused(NamedTuple):
 
 
 class Prefix:
-    """The activations that enter block `blocks` of the vision tower, of every image of one set.
+    """The activations that enter block `blocks` of a tower, of every example of one set.
 
     They are handed out by the model's own forward pass: while `features` runs, the embeddings and the
     blocks before the cut return what was kept instead of computing, and all the rest is as it always is.
@@ -38,8 +38,7 @@ class Prefix:
         encoder: whose tower it is.
         skipped: dotted paths of the embeddings and of the blocks before the cut, in the order they run.
         tuples: for each of those, how many values its output has where it is a tuple, else 0.
-        kept: on the encoder's device, in the type that the tower computed them in.
-        size: pixels of the images' sides.
+        entering: the activations.
 
     Source: AutoFreeze (Liu, Agarwal and Venkataraman 2021, arXiv 2102.01386), which keeps the outputs of
     frozen blocks in the same way.
@@ -50,11 +49,10 @@ class Prefix:
         encoder: Encoder,
         skipped: Sequence[str],
         tuples: Sequence[int],
-        kept: Float[Tensor, "n t c"],
-        size: int,
+        entering: Entering,
     ):
         self.encoder, self.skipped, self.tuples = encoder, tuple(skipped), tuple(tuples)
-        self.kept, self.size = kept, size
+        self.entering = entering
 
     @property
     def blocks(self) -> int:
@@ -62,15 +60,19 @@ class Prefix:
         return len(self.skipped) - 1
 
     def features(self, indices: Int64[np.ndarray, " b"]) -> Float[Tensor, "b d"]:
-        """Image features of the examples at `indices`, with gradients to all that follows the cut.
+        """Features of the examples at `indices`, with gradients to all that follows the cut.
 
         Call it under the autocast of the recording.
         """
-        batch = self.kept[torch.from_numpy(indices).to(self.kept.device)]
-        # the shape is all that is asked of the pixels: one zero, seen many times
-        pixels = torch.zeros((), device=batch.device).expand(len(batch), 3, self.size, self.size)
-        with self._replaying(batch):
-            return self.encoder.image_features(pixels)
+        size = (
+            len(indices) if isinstance(self.entering, OfImages) else TEXT_BATCH
+        )  # as the encoder takes them
+        found: list[Tensor] = []
+        for start in range(0, len(indices), size):
+            piece = indices[start : start + size]
+            with self._replaying(self.entering.batch(self.encoder, piece)):
+                found.append(self.entering.features(self.encoder, piece))
+        return torch.cat(found)
 
     @contextmanager
     def _replaying(self, batch: Tensor) -> Iterator[None]:
@@ -93,14 +95,14 @@ class Prefix:
 def prefix(
     encoder: Encoder,
     installed: Installed,
-    images: UInt8[np.ndarray, "n s s 3"],
+    inputs: Shaped[np.ndarray, "n ..."],
     *,
     batch_size: int,
     augmented: bool,
-    needs_rows: bool,
+    every_block: bool,
     autocast: Callable[[], AbstractContextManager],
 ) -> Prefix | Refused:
-    """Record what enters the first trained block of the vision tower, or say why that cannot be done.
+    """Record what enters the first trained block of the tower that reads the inputs, or say why not.
 
     The model is run in evaluation mode and no further than that block; its modes, and the caller's random
     numbers, are left as they were found.
@@ -108,44 +110,54 @@ def prefix(
     Args:
         encoder: on which the method was installed.
         installed: the method at work.
-        images: every image that will be asked for.
-        batch_size: images per forward pass.
+        inputs: every image, text or pair of texts that will be asked for.
+        batch_size: examples per forward pass; of texts at most `TEXT_BATCH`.
         augmented: whether the images change from step to step.
-        needs_rows: whether a penalty reads the attention of every block.
+        every_block: whether a penalty looks into every block.
         autocast: makes the context that the training steps compute in.
     """
     if augmented:
         return Refused("the images are augmented")
-    if needs_rows:
-        return Refused("a penalty reads the attention of every block")
-    tower = encoder.map.tower(TOWER)
+    if every_block:
+        return Refused("a penalty looks into every block")
+    images = inputs.dtype == np.uint8
+    tower = encoder.map.tower("vision" if images else "text")
     cut = first_trained(tower, installed.trainable)
     if cut is None:
-        return Refused(f"nothing is trained in the {TOWER} tower: its features can be computed once")
+        return Refused(f"nothing is trained in the {tower.name} tower: its features can be computed once")
     if cut < 0:
         return Refused("the embeddings are trained")
     if cut == 0:  # a hundredth of the work, for as much memory as any cut takes
         return Refused("only the embeddings come before what is trained")
     skipped = [tower.embeddings, *(block.path for block in tower.blocks[:cut])]
 
-    def record(batch: UInt8[np.ndarray, "m s s 3"]) -> tuple[Tensor, list[int]]:
+    step = batch_size if images else min(batch_size, TEXT_BATCH)
+    pieces = [inputs[start : start + step] for start in range(0, len(inputs), step)]
+
+    def record(piece: Shaped[np.ndarray, "m ..."]) -> tuple[Tensor, list[int]]:
+        """Of images "m t c"; of texts "r c", their real tokens one after another."""
         with torch.no_grad(), autocast():
-            return _outputs(encoder, skipped, batch)
+            found, tuples = _outputs(encoder, skipped, piece)
+            return found if images else found[real_tokens(encoder, piece)], tuples
 
     with _modes(encoder.model):
         encoder.model.eval()
-        first, tuples = record(images[:batch_size])
-        size = first.nbytes // len(first) * len(images)
+        first, tuples = record(pieces[0])
+        size = first.nbytes * len(inputs) // len(pieces[0])
         if size > LIMIT:
             needed, limit = (f"{count / 2**30:.4g} GiB" for count in (size, LIMIT))
             return Refused(f"its activations would take {needed}, more than the limit of {limit}")
-        if _random(encoder, lambda: record(images[:1])[0]):
+        if _random(encoder, lambda: record(inputs[:1])[0]):
             return Refused("there is dropout in what is not trained")
-        kept = first.new_empty(len(images), *first.shape[1:])
-        kept[: len(first)] = first
-        for start in range(batch_size, len(images), batch_size):
-            kept[start : start + batch_size] = record(images[start : start + batch_size])[0]
-    return Prefix(encoder, skipped, tuples, kept, images.shape[1])
+        if images:  # one array from the start: two of them might not fit
+            kept = first.new_empty(len(inputs), *first.shape[1:])
+            kept[: len(first)] = first
+            for i, piece in enumerate(pieces[1:], 1):
+                kept[i * step : (i + 1) * step] = record(piece)[0]
+            return Prefix(encoder, skipped, tuples, OfImages(kept, inputs.shape[1]))
+        kept = torch.cat([first, *(record(piece)[0] for piece in pieces[1:])])
+    lengths = np.concatenate([real_tokens(encoder, piece).sum(1).cpu().numpy() for piece in pieces])
+    return Prefix(encoder, skipped, tuples, OfTexts(kept, lengths.cumsum(), inputs))
 
 
 def first_trained(tower: Tower, trainable: Iterable[str]) -> int | None:
@@ -179,7 +191,7 @@ class _Reached(Exception):
     """The last module that was wanted has been run; the forward pass need not go on."""
 
 
-def _outputs(encoder: Encoder, paths: Sequence[str], images: np.ndarray) -> tuple[Tensor, list[int]]:
+def _outputs(encoder: Encoder, paths: Sequence[str], inputs: np.ndarray) -> tuple[Tensor, list[int]]:
     """What the module at the last path returns, and how many values each one's tuple has."""
     tuples: list[int] = []
     last: list[Tensor] = []
@@ -192,7 +204,7 @@ def _outputs(encoder: Encoder, paths: Sequence[str], images: np.ndarray) -> tupl
 
     handles = [module_at(encoder.model, path).register_forward_hook(after) for path in paths]
     try:
-        encoder.features(images)
+        encoder.features(inputs)
     except _Reached:
         pass
     finally:
