@@ -25,6 +25,8 @@ SPECS = {
     "lora": ("clip", spec({"kind": "lora", "rank": 4})),
     "prefix": ("vit", spec({"kind": "freeze", "blocks": 1}, augment="none")),
     "augmented": ("vit", spec({"kind": "freeze", "blocks": 1}, augment="crop_flip")),
+    "sam": ("vit", spec("full", optimizer={"kind": "sam", "base": "sgd"}, penalties=["l2_sp"], ema=0.9)),
+    "lp_ft": ("vit", spec({"kind": "lp_ft", "epochs": 1, "then": {"kind": "lora", "rank": 2}})),
     "probe": ("siglip", spec("linear_probe", lr=1e-2)),
 }
 

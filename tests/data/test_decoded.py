@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tunescope.data.dataset import DataSet
 from tunescope.data.decoded import broken, key, mapped
 from tunescope.data.examples import materialise
-from tunescope.data.imageset import ImageSet
 from tunescope.data.load import load
 from tunescope.data.task import task_examples
 from tunescope.errors import DataError
@@ -31,17 +31,17 @@ def fill(root: Path, seed: int = 0) -> Path:
 
 
 @pytest.fixture
-def photos(tmp_path) -> ImageSet:
+def photos(tmp_path) -> DataSet:
     return load(f"folder:{fill(tmp_path / 'photos')}")
 
 
-def counted(images: ImageSet) -> tuple[ImageSet, list[int]]:
+def counted(images: DataSet) -> tuple[DataSet, list[int]]:
     """The same images, and a list of what has been decoded."""
     asked: list[int] = []
 
     def read(index: int) -> Image.Image:
         asked.append(index)
-        return images.read(index)
+        return images.image(index)
 
     return replace(images, read=read), asked
 
@@ -69,7 +69,7 @@ def test_images_are_decoded_once_and_then_mapped(photos, tmp_path):
 def test_whatever_decides_the_pixels_makes_another_file(photos, tmp_path):
     kept = tmp_path / "decoded"
 
-    def made(images: ImageSet, indices: list[int], preprocess: Preprocess, split: str) -> int:
+    def made(images: DataSet, indices: list[int], preprocess: Preprocess, split: str) -> int:
         materialise(images, indices, preprocess, split, kept)
         return len(list(kept.iterdir()))
 
@@ -210,7 +210,7 @@ def test_what_is_tidied_away_meanwhile_is_still_there_for_who_made_it(tmp_path):
 def test_memory_stays_flat_however_many_images_there_are(tmp_path):
     count, side = 60, 200
     total = count * side * side * 3
-    images = ImageSet(
+    images = DataSet(
         name="made",
         ids=tuple(map(str, range(count))),
         labels=np.zeros(count, dtype=np.int64),

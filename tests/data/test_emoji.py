@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tunescope.data.emoji import FOLDER, STYLES
-from tunescope.data.load import fingerprint, load
+from tunescope.data.load import fingerprint, load, tower
 from tunescope.errors import DataError
 
 
@@ -47,6 +47,29 @@ def test_the_image_is_the_one_of_its_concept():
     assert image.tobytes() == Image.open(BytesIO(wanted["image"])).tobytes()
 
 
+def test_names_and_keywords_tell_the_same_concepts():
+    table = {row["codepoints"]: row for row in pq.read_table(FOLDER / "concepts.parquet").to_pylist()}
+    names, keywords, drawn = (load(f"emoji/{style}", "subgroup") for style in ("names", "keywords", "noto"))
+    assert names.ids == tuple(table)
+    assert set(drawn.ids) <= set(names.ids)
+    assert set(names.ids) - set(keywords.ids) == {c for c, row in table.items() if not row["keywords"]}
+    for data in (names, keywords):
+        assert (data.tower, data.templates, data.small_classes) == ("text", ("{}",), "drop")
+        for index in range(0, len(data), 97):
+            row = table[data.ids[index]]
+            assert data.item(index) in (row["name"], ", ".join(row["keywords"]))
+            assert data.class_names[data.labels[index]].replace(" ", "-") == row["subgroup"].replace(" ", "-")
+            assert data.groups[index] == row["family"]
+    assert names.item(0) != keywords.item(0)
+    assert [tower(f"emoji/{of}") for of in ("names", "keywords:group", "noto")] == ["text", "text", "vision"]
+    assert load("emoji/names").label == "group"
+    for ref, label in (("emoji/names:name", None), ("emoji/keywords", "name")):
+        with pytest.raises(
+            DataError, match=r"names are what its texts tell; take the label group or subgroup"
+        ):
+            load(ref, label)
+
+
 def test_unknown_style_and_label_name_the_nearest():
     with pytest.raises(DataError, match=r"unknown style 'notto'; did you mean 'noto'"):
         load("emoji/notto")
@@ -57,8 +80,15 @@ def test_unknown_style_and_label_name_the_nearest():
 
 
 def test_fingerprints_differ_by_reference():
-    refs = ["emoji/noto", "emoji/twemoji", "emoji/noto:name", "emoji/openmoji"]
-    assert len({fingerprint(ref) for ref in refs}) == 4
+    refs = [
+        "emoji/names",
+        "emoji/keywords",
+        "emoji/noto",
+        "emoji/twemoji",
+        "emoji/noto:name",
+        "emoji/openmoji",
+    ]
+    assert len({fingerprint(ref) for ref in refs}) == 6
 
 
 @pytest.mark.parametrize("ref", ["emojis/noto", "cifar", "cifar10:label", "folderr:x", ""])
@@ -72,6 +102,6 @@ def test_unknown_references_list_the_known(ref):
 def test_fingerprints_and_loading_need_no_torch():
     code = (
         "import sys; from tunescope.data.load import load, fingerprint; fingerprint('emoji/noto'); "
-        "load('emoji/noto').image(0); sys.exit('torch' in sys.modules)"
+        "load('emoji/noto').image(0); fingerprint('emoji/names'); sys.exit('torch' in sys.modules)"
     )
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tunescope.data.digest import file_digest
-from tunescope.data.load import fingerprint, load
+from tunescope.data.load import fingerprint, load, tower
 from tunescope.errors import DataError
 
 
@@ -83,6 +83,27 @@ def test_a_broken_image_is_named_or_skipped_and_counted(folder):
     assert len(sound) == 8
     assert sound.labels.tolist() == [0] * 4 + [1] * 4
     assert sound.image(4).getpixel((0, 0)) == (200, 0, 0)
+
+
+def test_where_there_is_no_image_texts_are_read(folder, tmp_path):
+    root = tmp_path / "mail"
+    for name in ("spam", "ham"):
+        (root / name / "old").mkdir(parents=True)
+        for i in range(3):
+            (root / name / "old" / f"{i}.txt").write_text(f"{name} {i}\n", encoding="utf-8")
+    data = load(f"folder:{root}")
+    assert (data.tower, data.class_names, data.templates) == ("text", ("ham", "spam"), ("{}",))
+    assert [data.item(i) for i in (0, 5)] == ["ham 0", "spam 2"]
+    assert data.ids[0] == "ham/old/0.txt"
+    assert (tower(f"folder:{root}"), tower(f"folder:{folder}")) == ("text", "vision")
+    before = fingerprint(f"folder:{root}")
+    (root / "ham" / "old" / "0.txt").write_bytes(b"\xff")
+    assert fingerprint(f"folder:{root}") != before
+    with pytest.raises(DataError, match=r"text '.*ham/old/0\.txt' cannot be read as UTF-8"):
+        load(f"folder:{root}", on_error="skip").item(0)
+    (root / "eggs").mkdir()
+    with pytest.raises(DataError, match=r"class 'eggs' is empty: no file in .* ends in \.txt; add texts"):
+        load(f"folder:{root}")
 
 
 def test_a_decompression_bomb_is_refused(folder, monkeypatch):

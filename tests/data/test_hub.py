@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 
 from tunescope.data.hub import NAMED
 from tunescope.data.hub import load as load_hub
-from tunescope.data.load import fingerprint, load
+from tunescope.data.load import fingerprint, load, tower
 from tunescope.data.prompts import CIFAR10_NAMES, bare
 from tunescope.errors import DataError
 
@@ -81,8 +81,49 @@ def test_labels_may_be_strings_and_are_named_where_there_are_several(tmp_path):
     assert colours.ids == load(f"{ref}:other").ids
     with pytest.raises(DataError, match=r"no column 'color'; did you mean 'colour'"):
         load(f"{ref}:color")
-    with pytest.raises(DataError, match=r"column 'picture' is Image.*expected class labels or strings"):
+    with pytest.raises(DataError, match=r"column 'picture' is struct.*expected class labels: strings, "):
         load(f"{ref}:picture")
+
+
+def texts(n=6, label=None, **columns):
+    """Texts, or what else is told, with class labels."""
+    features = {name: Value("string") for name in columns or ("text",)}
+    values = columns or {"text": [f"text {i}" for i in range(n)]}
+    kind = ClassLabel(names=["no_way", "yes"]) if label is None else Value("string")
+    labels = [i % 2 for i in range(n)] if label is None else label
+    return Dataset.from_dict(values | {"label": labels}, features=Features(features | {"label": kind}))
+
+
+def test_where_there_is_no_image_texts_are_read(tmp_path):
+    DatasetDict({"train": texts(6), "test": texts(2)}).save_to_disk(tmp_path / "texts")
+    ref = f"hf:{tmp_path / 'texts'}"
+    data = load(ref)
+    assert (data.tower, tower(ref), data.label) == ("text", "text", "label")
+    assert [data.item(i) for i in range(3)] == ["text 0", "text 1", "text 0"]
+    assert data.class_names == ("no way", "yes")
+    assert len(set(data.ids)) == 8
+    assert load(f"{ref}#train").ids == data.ids[:2] + tuple(f"{i}" for i in load(f"{ref}#train").ids[2:])
+    pairs = texts(2, ["b", "a"], premise=["p", "q"], hypothesis=["h", "i"])
+    pairs.save_to_disk(tmp_path / "pairs")
+    found = load(f"hf:{tmp_path / 'pairs'}")
+    assert [found.item(i) for i in range(2)] == [("p", "h"), ("q", "i")]
+    assert (found.labels.tolist(), found.class_names) == ([1, 0], ("a", "b"))
+    scored = texts(2).remove_columns("label").add_column("label", [0.5, 2.5])
+    scored.save_to_disk(tmp_path / "scored")
+    assert load(f"hf:{tmp_path / 'scored'}").labels.tolist() == [0.5, 2.5]
+    made(2).save_to_disk(tmp_path / "images")
+    assert tower(f"hf:{tmp_path / 'images'}") == "vision"
+    two = texts(2, title=["t", "u"], body=["b", "c"])
+    two.save_to_disk(tmp_path / "two")
+    with pytest.raises(DataError, match=r"columns of strings: title, body; rename yours"):
+        load(f"hf:{tmp_path / 'two'}")
+
+
+def test_a_configuration_stands_behind_the_id(monkeypatch):
+    asked = []
+    monkeypatch.setattr("datasets.load_dataset", lambda *of: asked.append(of) or texts(4))
+    assert len(load("hf:somebody/many/part#train:label")) == 4
+    assert asked == [("somebody/many", "part")]
 
 
 def test_parquet_files_are_read(tmp_path):
@@ -122,7 +163,7 @@ def test_what_cannot_be_loaded_says_why(saved, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"neither saved by save_to_disk nor Parquet.* say folder:"):
         load(f"hf:{tmp_path / 'empty'}")
     made(2).remove_columns("picture").save_to_disk(tmp_path / "imageless")
-    with pytest.raises(DataError, match=r"expected one image column, found \['kind'\]"):
+    with pytest.raises(DataError, match=r"expected one image column, or texts, found \['kind'\]"):
         load(f"hf:{tmp_path / 'imageless'}")
     made(2, target=(ClassLabel(names=["a", "b"]), [-1, 0])).save_to_disk(tmp_path / "unlabelled")
     with pytest.raises(DataError, match=r"split 'train' has unlabelled rows"):

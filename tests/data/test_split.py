@@ -1,12 +1,13 @@
 import hashlib
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tunescope.data.imageset import ImageSet
+from tunescope.data.dataset import DataSet
 from tunescope.data.load import load
 from tunescope.data.split import SIDES, large_classes, split
 from tunescope.errors import DataError
@@ -15,7 +16,7 @@ from tunescope.study.run import Split
 
 def images_of(sizes, prefix="x", **settings: Any):
     labels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int64)
-    return ImageSet(
+    return DataSet(
         name="made up",
         ids=tuple(f"{prefix}{i}" for i in range(len(labels))),
         labels=labels,
@@ -110,6 +111,18 @@ def test_small_emoji_classes_are_left_out():
         large_classes(load("emoji/openmoji:name"), 4)
     with pytest.raises(DataError, match=r"only the class 'person role' has 20 or more concepts"):
         large_classes(load("emoji/openmoji:subgroup").restrict(["person role", "zodiac"]), 20)
+
+
+def test_numbers_are_split_as_one_by_the_hash_of_the_concept():
+    numbers = images_of([20])
+    numbers = replace(numbers, labels=np.linspace(0, 5, 20), class_names=())
+    sides = split(large_classes(numbers, 4), Split(), 4)
+    assert [len(sides[side]) for side in SIDES] == [12, 2, 2, 4]
+    order = sorted(range(20), key=lambda i: hashlib.sha256(numbers.ids[i].encode()).hexdigest())
+    assert set(sides["test"]) == set(order[16:])
+    assert numbers.restrict(["cat"]) is numbers
+    with pytest.raises(DataError, match=r"data 'made up': 3 images; at least 4 are needed"):
+        split(numbers.select(range(3)), Split(), 4)
 
 
 def test_elsewhere_small_classes_are_errors_with_name_and_number():

@@ -142,6 +142,50 @@ def test_a_label_that_cannot_be_chosen_is_an_error(photos):
         task_sets(spec(f"folder:{photos}", "group"))
 
 
+def write(path, rows):
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    return f"text:{path}"
+
+
+def test_texts_have_every_part_and_what_was_learnt_from_is_not_tested(tmp_path):
+    words = [(f"word {i}", "ab"[i % 2]) for i in range(24)]
+    task = write(tmp_path / "task.csv", words)
+    shift = write(tmp_path / "shift.csv", [*words, ("new", "a"), ("other", "c")])
+    examples = task_examples(spec(task, shifts=[shift]), None)
+    assert list(examples) == ["train", "val", "probe", "test", f"shift:{shift}"]
+    for part in examples.values():
+        assert (part.tower, part.inputs.dtype, part.templates) == ("text", object, ("{}",))
+        assert part.class_names == ("a", "b")
+        assert not part.regression
+    assert set(examples[f"shift:{shift}"].inputs) == {*examples["test"].inputs, "new"}
+    learnt = examples["train"]
+    assert [dict(words)[text] for text in learnt.inputs] == [learnt.class_names[i] for i in learnt.labels]
+
+
+def test_numbers_are_shifted_to_numbers(tmp_path):
+    task = write(tmp_path / "task.csv", [(f"word {i}", i / 2) for i in range(20)])
+    shift = write(tmp_path / "shift.csv", [("new", 7.5), ("newer", -1.0)])
+    examples = task_examples(spec(task, shifts=[shift]), None)
+    assert all(part.regression and part.class_names == () for part in examples.values())
+    assert examples[f"shift:{shift}"].labels.tolist() == [7.5, -1.0]
+    classes = write(tmp_path / "classes.csv", [("new", "a"), ("newer", "b")])
+    with pytest.raises(DataError, match=r"has no class of the task .*: a, b against numbers"):
+        task_sets(spec(task, shifts=[classes]))
+
+
+def test_pairs_are_two_columns(tmp_path):
+    rows = "".join(f"p{i},h{i},{i % 2}\n" for i in range(8))
+    (tmp_path / "nli.csv").write_text("premise,hypothesis,label\n" + rows)
+    test = task_examples(spec(f"text:{tmp_path / 'nli.csv'}"), None)["test"]
+    assert test.inputs.shape == (len(test), 2)
+    assert all(a == "p" + b[1:] for a, b in test.inputs)
+
+
+def test_images_are_not_for_a_model_that_reads_texts(photos):
+    with pytest.raises(DataError, match=r"holds images, and the model reads texts alone"):
+        task_examples(spec(f"folder:{photos}"), None)
+
+
 def test_transfer_sets_that_test_nothing_are_errors(photos):
     with pytest.raises(DataError, match=r"has no class of the task .*ant, bee, cat against"):
         task_sets(spec("emoji/noto", shifts=[f"folder:{photos}"]))

@@ -84,6 +84,13 @@ def test_a_live_monitor_looks_before_the_first_step_and_every_so_many():
     assert replace(FOUND, gpu_memory=5).cost(plain).gpu_memory == 5
 
 
+def test_a_soup_takes_all_its_ingredients_and_the_measuring():
+    said = {"model": "m", "task": {"data": "d"}, "adapt": "full", "lr": 1e-3}
+    plain = RunSpec.parse(said, "test")
+    soup = RunSpec.parse(said | {"after": {"kind": "greedy_soup", "seeds": [0, 1, 2]}}, "test")
+    assert FOUND.cost(soup).seconds == pytest.approx(3 * FOUND.cost(plain).seconds + 1.0 + 2.0)
+
+
 def test_runs_begin_as_soon_as_a_worker_is_free():
     costs = [Cost(seconds, 0) for seconds in (5, 1, 1, 1, 2)]
     assert together(costs, 1) == 10

@@ -130,3 +130,13 @@ def test_the_rule_to_stop_by_is_checked_before_the_runs():
         StudyError, match=r"runs.a: train.monitor.stop_on_collapse.*did you mean 'attention.ent"
     ):
         check_questions(study(monitor=monitor))
+
+
+def test_what_was_done_with_the_weights_is_asked_of_runs_that_say_so():
+    wise = {"adapt": "full", "lr": 1e-3, "after": "wise_ft"}
+    both = {"runs": {"a": wise, "b": wise | {"seeds": [3]}}}
+    check_questions(study(monitor=both, metric="after.val_acc1"))
+    one = {"runs": {"a": wise, "b": {"adapt": "full", "lr": 1e-3}}}
+    with pytest.raises(StudyError, match="the runs of 'b' have no 'after'"):
+        check_questions(study(monitor=one, metric="after.val_acc1"))
+    check_questions(study(monitor=one, metric="after.alpha", compare=None, against="seed", among=["a"]))

@@ -67,6 +67,17 @@ def test_best_is_chosen_on_validation_under_the_trained_head(make_table):
     assert samples(make_table([*runs, other]), ask(at="best")).groups[0].chosen == {"lr": 1e-3}
 
 
+def test_where_labels_are_numbers_the_smallest_squared_error_is_best(make_table):
+    def scored(lr: float, val: float):
+        place = {"split": "val", "component": "trained"}
+        rows = [{"metric": "transfer.squared_error", **place, "value": val}, {"metric": "m.x", "value": lr}]
+        return {"group": "a", "factors": {"lr": lr, "seed": 0}, "rows": rows}
+
+    runs = [scored(1e-4, 2.0), scored(1e-3, 0.5), scored(1e-2, float("nan")), scored(1e-1, 0.5)]
+    other = {"group": "b", "factors": {"lr": 0.5, "seed": 0}, "rows": [{"metric": "m.x", "value": 3.0}]}
+    assert samples(make_table([*runs, other]), ask(at="best")).groups[0].chosen == {"lr": 1e-3}
+
+
 def test_left_out_counts_only_runs_at_the_chosen_rate(make_table):
     def scored(lr: float, val: float):
         return [

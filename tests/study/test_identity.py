@@ -19,7 +19,7 @@ SPEC = {
     "probes": ["attention", "transfer"],
 }
 PRINTS = {"emoji-clip": "m", "emoji/openmoji": "o", "emoji/noto": "n", "emoji/noto:name": "nn"}
-GOLDEN = "ba7e449aa046fcde33a39beb3032d760aa33a61e352184122970012d61661e16"
+GOLDEN = "3d4c90d2c39c3fa371fce5aff77991ccd80c54bd802513f749d172050fa37bcf"
 
 
 def of(**changes) -> str:
@@ -59,6 +59,7 @@ def test_a_default_written_out_changes_nothing():
         {"adapt": {"kind": "lora", "rank": 5}},
         {"adapt": "full"},
         {"image_size": 96},
+        {"max_tokens": 32},
         {"penalties": []},
         {"train": {"epochs": 4}},
         {"probes": ["attention"]},

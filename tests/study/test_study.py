@@ -137,3 +137,67 @@ def test_an_image_size_is_the_studys_or_a_groups_and_may_be_an_axis():
     members = Study.parse(said, "test").members()
     assert [member.spec.image_size for member in members] == [64, 48, 96]
     assert [member.factors.get("image_size") for member in members] == [None, 48, 96]
+
+
+def test_after_is_a_part_of_a_run_and_its_settings_may_be_axes():
+    said = {
+        "study": "s",
+        "model": "m",
+        "task": {"data": "d"},
+        "runs": {
+            "plain": {"adapt": "full", "lr": 1e-3, "after": None},
+            "wise": {"adapt": "full", "lr": 1e-3, "after": {"kind": "wise_ft", "alpha": [0.5, "val"]}},
+            "soup": {"adapt": "full", "lr": 1e-3, "after": {"kind": "uniform_soup", "lr": [1e-4, 1e-3]}},
+        },
+    }
+    members = Study.parse(said, "test").members()
+    assert [member.name for member in members] == [
+        "plain lr=0.001 seed=0",
+        "wise lr=0.001 alpha=0.5 seed=0",
+        "wise lr=0.001 alpha=val seed=0",
+        "soup lr=0.001 seed=0",
+    ]
+    assert [member.spec.components().get("after") for member in members] == [
+        member.spec.after for member in members
+    ]
+    assert members[0].spec.after is None
+    wrong = {"x": {"adapt": "full", "lr": 1e-3, "after": "wize_ft"}}
+    with pytest.raises(StudyError, match="unknown after 'wize_ft'; did you mean 'wise_ft'"):
+        Study.parse(said | {"runs": wrong}, "test").members()
+
+
+def test_axes_of_one_name_say_where_they_stand():
+    lora = {"kind": "lora", "alpha": [8, 16]}
+    said = {
+        "study": "s",
+        "model": "m",
+        "task": {"data": "d"},
+        "runs": {
+            "a": {"adapt": lora, "lr": 1e-3, "after": {"kind": "wise_ft", "alpha": [0.5, 1]}},
+            "b": {"adapt": {"kind": "lp_ft", "lr": [0.1, 0.2]}, "lr": [1e-3, 1e-2]},
+        },
+    }
+    assert [member.factors for member in Study.parse(said, "test").members()] == [
+        *(
+            {"lr": 1e-3, "adapt.alpha": rank, "after.alpha": alpha, "seed": 0}
+            for rank in (8, 16)
+            for alpha in (0.5, 1)
+        ),
+        *({"lr": lr, "adapt.lr": probe, "seed": 0} for lr in (1e-3, 1e-2) for probe in (0.1, 0.2)),
+    ]
+
+
+def test_a_limit_of_tokens_is_the_studys_or_a_groups_and_may_be_an_axis():
+    told = {
+        "study": "texts",
+        "model": "m",
+        "max_tokens": 64,
+        "task": {"data": "emoji/names"},
+        "runs": {
+            "a": {"adapt": "full", "lr": 1e-3},
+            "b": {"adapt": "full", "lr": 1e-3, "max_tokens": [8, 16]},
+        },
+    }
+    members = Study.parse(told, "test").members()
+    assert [member.spec.max_tokens for member in members] == [64, 8, 16]
+    assert [member.factors.get("max_tokens") for member in members] == [None, 8, 16]

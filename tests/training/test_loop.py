@@ -288,7 +288,7 @@ class Cliff(Penalty):
     def prepare(self, encoder: Encoder, tower: str, examples: Examples) -> Tensor:
         return next(encoder.model.parameters())
 
-    def value(self, state: Tensor, seen: object, indices: object) -> Tensor:
+    def value(self, state: Tensor, shown: object, indices: object) -> Tensor:
         return 1 + (0 * state).abs().sqrt().sum()
 
 

@@ -8,6 +8,7 @@ TABLES = {
     "objective": "objectives",
     "penalty": "penalties",
     "optimizer": "optimisers",
+    "after": "what is done with the tuned weights",
 }
 
 

@@ -1,1 +1,1 @@
-"""Images with labels and captions, shifts, prompts, splits; one file per source."""
+"""Images or texts with labels and captions, shifts, prompts, splits; one file per source."""

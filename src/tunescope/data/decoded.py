@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from tunescope.data.imageset import ImageSet
+from tunescope.data.dataset import DataSet
 from tunescope.errors import DataError
 
 FORMAT = 1  # of the files; another one makes them again
@@ -78,7 +78,7 @@ def mapped(
             part.unlink(missing_ok=True)
 
 
-def broken(images: ImageSet, folder: Path | None) -> list[int]:
+def broken(images: DataSet, folder: Path | None) -> list[int]:
     """Which images of a set cannot be decoded, from a file of the folder if they have been looked through.
 
     Raises:

@@ -1,17 +1,19 @@
-"""References to data → images, through one lazy static table of sources."""
+"""References to data → labelled images or texts, through one lazy static table of sources."""
 
 import re
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tunescope.data.dataset import DataSet, Reads
 from tunescope.data.decoded import broken
-from tunescope.data.imageset import ImageSet
 from tunescope.errors import DataError, nearest
 
 
 class Source(NamedTuple):
-    """Where references of one kind are loaded: a module with `load(ref, label)` and `fingerprint(ref)`."""
+    """Where references of one kind are loaded: a module with `load(ref, label)`, `fingerprint(ref)` and
+    `tower(ref)`.
+    """
 
     module: str
     form: str
@@ -22,13 +24,25 @@ SOURCES = {
     "emoji": Source(
         "tunescope.data.emoji",
         "emoji/STYLE[:LABEL]",
-        "emoji in six styles, embedded; label: group, subgroup or name",
+        "emoji in six styles, or as names or keywords, embedded; label: group, subgroup or name",
     ),
-    "folder": Source("tunescope.data.folder", "folder:PATH", "one subfolder of images per class"),
+    "folder": Source(
+        "tunescope.data.folder", "folder:PATH", "one subfolder of images, or of .txt files, per class"
+    ),
+    "text": Source(
+        "tunescope.data.textfile",
+        "text:PATH[#SPLIT][:LABEL]",
+        "texts or pairs: CSV, TSV, JSON Lines, Parquet, or a folder of train, validation, test",
+    ),
     "hf": Source(
         "tunescope.data.hub",
         "hf:ID_OR_PATH[#SPLIT][:LABEL]",
-        "a Hugging Face dataset: hub id, save_to_disk, Parquet",
+        "a Hugging Face dataset of images or texts: hub id, save_to_disk, Parquet",
+    ),
+    "glue": Source(
+        "tunescope.data.glue",
+        "glue/NAME",
+        "GLUE (Wang et al. 2019): cola, sst2, mrpc, qqp, stsb, mnli, mnli-mm, qnli, rte, wnli",
     ),
     "eurosat": Source(
         "tunescope.data.hub", "eurosat", "EuroSAT: satellite images of 10 kinds of land (Helber et al. 2019)"
@@ -62,14 +76,14 @@ def load(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     decoded: Path | None = None,
-) -> ImageSet:
-    """The images that a reference names.
+) -> DataSet:
+    """The images or texts that a reference names.
 
     Args:
         ref: see `SOURCES` for the forms.
         label: which of the source's labels to use where `ref` names none; sources with one label ignore it.
         on_error: `raise` meets a broken image when it is asked for; `skip` decodes every image now and
-            names those left out in `ImageSet.skipped`.
+            names those left out in `DataSet.skipped`; texts are not looked through.
         decoded: a folder in which it is kept which images are broken; without one all are decoded again.
 
     Raises:
@@ -79,8 +93,21 @@ def load(
     Traceback (most recent call last):
     tunescope.errors.DataError: unknown data 'emojy/noto'; did you mean 'emoji'? Known: ...
     """
-    images = _source(ref).load(ref, label)
-    return images.without(broken(images, decoded)) if on_error == "skip" else images
+    data = _source(ref).load(ref, label)
+    looked = on_error == "skip" and data.tower == "vision"
+    return data.without(broken(data, decoded)) if looked else data
+
+
+def tower(ref: str) -> Reads:
+    """Which tower reads what a reference holds: `vision` images, `text` texts and pairs; nothing is decoded.
+
+    Raises:
+        DataError: as `load`.
+
+    >>> tower("emoji/noto"), tower("emoji/names")
+    ('vision', 'text')
+    """
+    return _source(ref).tower(ref)
 
 
 def fingerprint(ref: str) -> str:

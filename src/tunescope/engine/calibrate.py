@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tunescope.probes.probe import Probe, Subject
 
 FEW, MORE = 2, 6  # batches
-IMAGES = 128  # of each set that probes read
+EXAMPLES = 128  # of each set that probes read
 LR = 1e-9  # nothing may diverge here, and no step takes longer for being smaller
 
 
@@ -33,11 +33,11 @@ def calibrate(run: Planned, costs: Costs) -> Figures:
 
     The model is loaded, the task laid out and the method installed as in a run. Then a few optimiser steps
     are made at the real batch size, on two sizes of a truncated training set, and the probes look at a
-    truncated part of every set; what grows with the number of images is scaled to all of them.
+    truncated part of every set; what grows with the number of examples is scaled to all of them.
 
     What is not in it: measurements of the base model, which are made once and shared by all runs; decoding
     images, which is done once for a study; publishing; that workers share caches, memory bandwidth and disk,
-    so that two at a time are slower than one; and memory that grows with the number of images, such as the
+    so that two at a time are slower than one; and memory that grows with the number of examples, such as the
     activations that are kept of frozen blocks. A run that collapses or diverges ends sooner.
 
     Args:
@@ -91,23 +91,24 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     from tunescope.data.task import task_examples
     from tunescope.engine.images import decoded
     from tunescope.engine.monitor import few
-    from tunescope.engine.work import TOWER, head_for, install, measured
+    from tunescope.engine.tower import tower_of
+    from tunescope.engine.work import head_for, install, measured
     from tunescope.models.load import load
     from tunescope.probes.probe import Subject, probes_of
     from tunescope.training.ranks import Ranks
 
     started = time.perf_counter()
-    encoder = load(spec.model, spec.image_size)
+    encoder = load(spec.model, spec.image_size, spec.max_tokens)
     encoder.model.to(Ranks().device)
     loaded = time.perf_counter()
     task_examples(spec, encoder.preprocess, decoded(store))  # decodes what no run has decoded yet
     there = time.perf_counter()
     examples = task_examples(spec, encoder.preprocess, decoded(store))
     head = head_for(spec, encoder, examples["train"])
-    installed = install(spec, encoder)
+    installed = install(spec, encoder, tower_of(spec, encoder))
     setup = loaded - started + time.perf_counter() - there
     tuning = _tuning(encoder, installed, head, spec, examples["train"], examples["val"])
-    subject = Subject(encoder, head, TOWER, measured(examples))
+    subject = Subject(encoder, head, installed.tower, measured(examples))
     measure = sum(_looking(probe, subject) for probe in probes_of(spec))
     look = 0.0
     if spec.train.monitor is not None:
@@ -145,8 +146,8 @@ def _tuning(
     train: "Examples",
     val: "Examples",
 ) -> _Tuning:
-    """Three short runs of the loop. The first warms up; the third has more images than the second, and what
-    these add to the time before the first step is what every further image adds to it.
+    """Three short runs of the loop. The first warms up; the third has more examples than the second, and what
+    these add to the time before the first step is what every further example adds to it.
     """
     from tunescope.engine.monitor import few
     from tunescope.training import loop
@@ -155,17 +156,18 @@ def _tuning(
     once = {"monitor": None, "converged": None, "epochs": 1}
     spec = spec.model_copy(update={"lr": LR, "train": spec.train.model_copy(update=once)})
     size = spec.train.batch_size
-    some = few(val, max(IMAGES, size))
+    some = few(val, max(EXAMPLES, size))
 
     def run(batches: int) -> tuple[int, dict[str, list[float]]]:
-        """How many images there were, and the seconds before every line of the log, by what it says."""
+        """How many examples there were, and the seconds before every line of the log, by what it says."""
         part, found = few(train, batches * size), {"ready": [], "step": [], "validate": []}
         last = time.perf_counter()
 
         def line(said: dict[str, Any]) -> None:
             nonlocal last
             last, before = time.perf_counter(), last
-            what = "step" if "loss" in said else "validate" if "val_acc1" in said else "ready"
+            validated = {"val_acc1", "val_loss"} & said.keys()
+            what = "step" if "loss" in said else "validate" if validated else "ready"
             found[what].append(last - before)
 
         loop.train(encoder, installed, head, spec, part, some, on_log=line)
@@ -173,16 +175,16 @@ def _tuning(
 
     (_, cold), (fewer, short), (more, long) = run(1), run(FEW), run(MORE)
     step = median(long["step"])
-    an_image = max(0.0, long["ready"][0] - short["ready"][0]) / max(1, more - fewer)
+    an_example = max(0.0, long["ready"][0] - short["ready"][0]) / max(1, more - fewer)
     warming = max(0.0, cold["ready"][0] + cold["step"][0] - short["ready"][0] - step)
     left = len(train) - more + len(val) - len(some)
     validate = long["validate"][0] * len(val) / len(some)
-    return _Tuning(long["ready"][0] + an_image * left + warming, step, validate)
+    return _Tuning(long["ready"][0] + an_example * left + warming, step, validate)
 
 
 def _looking(probe: "Probe", subject: "Subject") -> float:
     """Seconds of one probe on all its examples, from truncated sets: what the second half of them adds to it
-    is what every further image adds.
+    is what every further example adds.
     """
     from tunescope.engine.monitor import few
     from tunescope.probes.measure import derive, observe
@@ -196,10 +198,10 @@ def _looking(probe: "Probe", subject: "Subject") -> float:
         read = {row.split for row in found[probe.kind].rows if row.split in part}
         return time.perf_counter() - started, read or set(part)
 
-    seconds, read = look(IMAGES)
+    seconds, read = look(EXAMPLES)
     sizes = [len(subject.examples[split]) for split in read]
-    seen, half = (sum(min(size, most) for size in sizes) for most in (IMAGES, IMAGES // 2))
+    seen, half = (sum(min(size, most) for size in sizes) for most in (EXAMPLES, EXAMPLES // 2))
     if sum(sizes) > seen:
-        an_image = max(0.0, look(IMAGES)[0] - look(IMAGES // 2)[0]) / (seen - half)
-        seconds += an_image * (sum(sizes) - seen)
+        an_example = max(0.0, look(EXAMPLES)[0] - look(EXAMPLES // 2)[0]) / (seen - half)
+        seconds += an_example * (sum(sizes) - seen)
     return seconds

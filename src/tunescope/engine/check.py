@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 
-from tunescope.errors import ModelError, TunescopeError
+from tunescope.errors import TunescopeError
 from tunescope.results.store import Store
 from tunescope.study.identity import canonical
 from tunescope.study.study import Member
+
+# what `train` says that a method or a task may not fit
+TRAIN = ("augment", "converged", "layer_decay", "head_lr", "lora_plus", "ema")
 
 
 def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> None:
@@ -21,8 +24,12 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     from tunescope.data.examples import Examples
     from tunescope.data.task import task_examples
     from tunescope.engine.images import decoded
-    from tunescope.engine.work import TOWER, head_for, install
+    from tunescope.engine.tower import tower_of
+    from tunescope.engine.work import head_for, install
     from tunescope.models.load import load
+    from tunescope.training.after import After
+    from tunescope.training.ema import EMA
+    from tunescope.training.rates import ENCODER, scales
     from tunescope.training.tracking import check_trackers
 
     check_trackers(trackers)
@@ -32,23 +39,25 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     for member in members:
         spec = member.spec
         said = spec.model_dump(mode="json")
-        laid = canonical([said[part] for part in ("model", "image_size", "task", "transfer")])
-        key = laid + canonical([said[part] for part in ("adapt", "objective")])
+        laid = canonical([said[part] for part in ("model", "image_size", "max_tokens", "task", "transfer")])
+        fitted = [said[part] for part in ("adapt", "objective", "after")]
+        key = laid + canonical(fitted + [said["train"][part] for part in TRAIN])
         if key in seen:
             continue
         seen.add(key)
         try:
-            encoder = load(spec.model, spec.image_size)
-            encoder.map.tower(TOWER)
-            if spec.transfer.zero_shot and not encoder.joint:
-                raise ModelError(
-                    f"{spec.model} has no text tower, so it cannot be measured zero-shot; "
-                    "remove transfer.zero_shot or take a model such as CLIP or SigLIP"
-                )
+            encoder = load(spec.model, spec.image_size, spec.max_tokens)
+            tower = tower_of(spec, encoder)
             if laid not in train:
                 train[laid] = task_examples(spec, encoder.preprocess, images)["train"]
             with torch.inference_mode():
+                encoder.features(train[laid].inputs[:1])  # not every model reads pairs of texts
                 head_for(spec, encoder, train[laid])
-            install(spec, encoder)
+            installed = install(spec, encoder, tower)
+            scales((f"{ENCODER}{name}" for name in installed.trainable), encoder.map, spec)
+            if spec.train.ema is not None:
+                EMA(installed.trainable, spec.train.ema)
+            if isinstance(spec.after, After):
+                spec.after.check(installed)
         except TunescopeError as error:
             raise type(error)(f"runs.{member.group}: {error}") from None

@@ -19,6 +19,7 @@ from tunescope.results.store import Store
 from tunescope.results.writing import writing
 from tunescope.study.identity import canonical
 from tunescope.study.run import RunSpec
+from tunescope.training.soup import Soup
 
 FOLDER = "calibration"  # below the store
 FREE = ("epochs", "schedule", "warmup", "clip_norm", "converged")  # of `train`: no cost, or a known one
@@ -69,11 +70,14 @@ class Figures:
     gpu_memory: int | None = None
 
     def cost(self, spec: RunSpec) -> Cost:
-        """What a run of this shape takes."""
+        """What a run of this shape takes; a soup, where none of its ingredients are there yet."""
         train = spec.train
         looks = 1 + train.epochs * self.steps // train.monitor.every if train.monitor else 0
         tuning = train.epochs * (self.steps * self.step + self.validate)
-        return Cost(self.setup + tuning + looks * self.look + self.measure, self.memory, self.gpu_memory)
+        seconds = self.setup + tuning + looks * self.look + self.measure
+        if isinstance(spec.after, Soup):
+            seconds = len(spec.after.ingredients(spec)) * seconds + self.setup + self.measure
+        return Cost(seconds, self.memory, self.gpu_memory)
 
 
 class Costs:

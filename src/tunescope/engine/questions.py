@@ -5,13 +5,13 @@ from fnmatch import fnmatchcase
 
 from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Probe, probes_of
-from tunescope.results.metric import SKIPPED, TRAINING, Derived, declared
+from tunescope.results.metric import AFTER, SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.question import Question
 from tunescope.study.run import Monitor
 from tunescope.study.study import Study
 
-CHOOSER = "transfer"  # the probe whose validation accuracy `at: best` chooses by
+CHOOSER = "transfer"  # the probe whose rows of the validation split `at: best` chooses by
 DECIDING = ("val", "probe")  # the splits that a live monitor may stop a run by
 
 
@@ -29,13 +29,17 @@ def check_questions(study: Study) -> None:
         if monitor is not None:
             check_monitor(monitor, f"runs.{group}: train.monitor")
     probes = probes_of(study)
-    there = {metric.name for metric in (*TRAINING, SKIPPED)}
+    there = {metric.name for metric in (*TRAINING, *AFTER, SKIPPED)}
     there = there.union(*(_written(probe, but=()) for probe in probes))
+    after = {member.group: member.spec.after is not None for member in members}
     at_steps = {group: stepped(monitor) for group, monitor in monitors.items()}
     factors = {name for member in members for name in member.factors}
     kinds = {probe.kind for probe in probes}
     for question in study.questions:
-        for mistake in _mistakes(question, there, at_steps, factors, kinds):
+        for mistake in (
+            *_mistakes(question, there, at_steps, factors, kinds),
+            *_without_after(question, after),
+        ):
             raise StudyError(f"question {question.ask!r}: {mistake}")
 
 
@@ -109,6 +113,18 @@ def _mistakes(
             yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"
     if question.at == "best" and CHOOSER not in kinds:
         yield f"'at: best' chooses by the probe {CHOOSER!r}; add it to 'probes', or say 'at: all'"
+
+
+def _without_after(question: Question, after: Mapping[str, bool]) -> Iterator[str]:
+    """Why a group that is asked about has no such row: `after` says which groups have that part."""
+    if question.metric not in {metric.name for metric in AFTER}:
+        return
+    for group in question.compare or question.among or after:
+        if not after[group]:
+            yield (
+                f"metric {question.metric!r} says what was done with tuned weights, and the runs of "
+                f"{group!r} have no 'after'; give them one, or ask about others with 'compare' or 'among'"
+            )
 
 
 def _unmeasured(question: Question, there: set[str], at_steps: Mapping[str, set[str]]) -> Iterator[str]:

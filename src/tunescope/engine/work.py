@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.data.task import task_examples
+from tunescope.engine.after import Fetch, averaged, edited, in_memory, with_ingredients
 from tunescope.engine.base import observe_base, write_arrays
 from tunescope.engine.images import decoded
 from tunescope.engine.job import Job
@@ -20,7 +22,8 @@ from tunescope.engine.monitor import LiveMonitor
 from tunescope.engine.peak import peak
 from tunescope.engine.plan import Planned
 from tunescope.engine.together import announce, launched
-from tunescope.errors import Diverged
+from tunescope.engine.tower import tower_of
+from tunescope.errors import Diverged, MethodError
 from tunescope.methods.method import Installed, Method
 from tunescope.models.encoder import Encoder
 from tunescope.models.load import load
@@ -31,13 +34,14 @@ from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.study.run import RunSpec
+from tunescope.training.after import Edit
 from tunescope.training.checkpoint import Checkpoint
 from tunescope.training.history import History, Log
 from tunescope.training.loop import OnStep, train
 from tunescope.training.ranks import Ranks
+from tunescope.training.soup import Soup
 from tunescope.training.tracking import Trackers
 
-TOWER = "vision"
 TRACKED = "tracked"  # beside the store
 OWN = ("val", "probe", "test")  # with train, the sides of the task's own data
 
@@ -77,8 +81,9 @@ def tune(
     *,
     on_log: Log | None = None,
     checkpoint: Checkpoint | None = None,
+    fetch: Fetch | None = None,
 ) -> Tuned:
-    """Carry out the tuning of one run; the base model is probed on the way.
+    """Carry out the tuning of one run, and what follows it; the base model is probed on the way.
 
     Args:
         spec: the run.
@@ -86,6 +91,7 @@ def tune(
         store: where measurements of base models, and decoded images, are shared.
         on_log: called with every line of the log.
         checkpoint: where the run's state is kept, and found again.
+        fetch: where the ingredients of a soup come from; without one they are tuned here and kept nowhere.
 
     Raises:
         TunescopeError: the model, the data or the method do not fit.
@@ -93,35 +99,45 @@ def tune(
         Stopped: `checkpoint.stopping` said so.
     """
     ranks = Ranks()
-    encoder = load(spec.model, spec.image_size)
+    encoder = load(spec.model, spec.image_size, spec.max_tokens)
+    tower = tower_of(spec, encoder)
     encoder.model.to(ranks.device)  # base and tuned model are measured on one device
     examples = task_examples(spec, encoder.preprocess, None if store is None else decoded(store))
     others = measured(examples)
     # Where several processes share the run, the first one looks and the others only help with the steps.
-    before = observe_base(spec, Subject(encoder, None, TOWER, others), store) if ranks.first else {}
+    before = observe_base(spec, Subject(encoder, None, tower, others), store) if ranks.first else {}
     watching = spec.train.monitor
-    monitor = None if watching is None else LiveMonitor(watching, encoder, TOWER, others)
+    monitor = None if watching is None else LiveMonitor(watching, encoder, tower, others)
     head = head_for(spec, encoder, examples["train"])
-    installed = install(spec, encoder)
+    installed = install(spec, encoder, tower)
+    after, val = spec.after, examples["val"]
+    if isinstance(after, Soup):
+        here = partial(in_memory, lambda run: tune(run, on_step).weights())
+        again = partial(_installed_again, spec, tower, ranks.device)
+        installed, history = averaged(after, fetch or here, installed, again, head, spec, val, on_log)
+        return Tuned(spec, installed.encoder, head, installed, history, examples, before)
+    begun = after.begin(installed, head) if isinstance(after, Edit) else None
     history = train(
         encoder,
         installed,
         head,
         spec,
         examples["train"],
-        examples["val"],
+        val,
         on_step=on_step,
         on_log=on_log,
         checkpoint=checkpoint,
         monitor=monitor,
     )
+    if isinstance(after, Edit):
+        edited(after, begun, installed, head, spec, val, history, on_log)
     return Tuned(spec, encoder, head, installed, history, examples, before)
 
 
 def measure(tuned: Tuned) -> Measurement:
     """Measure a tuned model as it would be used, adapters active, beside its base."""
     probes = probes_of(tuned.spec)
-    subject = Subject(tuned.encoder, tuned.head, TOWER, measured(tuned.examples))
+    subject = Subject(tuned.encoder, tuned.head, tuned.installed.tower, measured(tuned.examples))
     active = observe(probes, subject)
     off = tuned.installed.without()
     base_only = None
@@ -144,18 +160,20 @@ def carry_out(
         the peak memory in bytes that this try took.
 
     Raises:
-        Stopped: `stopping` said so while the run was tuned; it is checkpointed.
+        Stopped: `stopping` said so while the run was tuned, or a part of its soup; that is checkpointed.
     """
     planned, started = job.run, time.perf_counter()
     spec = planned.member.spec
     checkpoint = Checkpoint(store.unfinished(planned.id), job.engine.checkpoint, stopping)
+    fetch = with_ingredients(job, store, carry_out, on_step, stopping)
     said = spec.model_dump(mode="json")
     if launched():
         announce((spec, planned.id))
     folder = store.root.parent / TRACKED
     with Trackers(job.engine.trackers, folder, f"{planned.member.name} {planned.id[:8]}", said) as trackers:
         try:
-            tuned = tune(spec, on_step, store, on_log=trackers.line, checkpoint=checkpoint)
+            logged = {"on_log": trackers.line, "checkpoint": checkpoint, "fetch": fetch}
+            tuned = tune(spec, on_step, store, **logged)
         except Diverged as error:
             outcome = {"status": "failed", "cause": str(error)} | _cost(started)
             until: History = error.history
@@ -178,16 +196,34 @@ def carry_out(
     return outcome
 
 
-def install(spec: RunSpec, encoder: Encoder) -> Installed:
-    """Install the run's method on the encoder, its random initialisation drawn from the run's seed."""
+def install(spec: RunSpec, encoder: Encoder, tower: str) -> Installed:
+    """Install the run's method on a tower, its random initialisation drawn from the run's seed."""
     assert isinstance(spec.adapt, Method)
     torch.manual_seed(spec.seed)
-    return spec.adapt.install(encoder, TOWER)
+    return spec.adapt.install(encoder, tower)
+
+
+def _installed_again(spec: RunSpec, tower: str, device: torch.device) -> Installed:
+    encoder = load(spec.model, spec.image_size, spec.max_tokens)
+    encoder.model.to(device)
+    return install(spec, encoder, tower)
 
 
 def head_for(spec: RunSpec, encoder: Encoder, train: Examples) -> nn.Module:
-    """The head that the run's objective trains, before its first step."""
+    """The head that the run's objective trains, before its first step.
+
+    Raises:
+        MethodError: an objective, or what counts as converged, is for classes and the labels are numbers, or
+            the other way round.
+    """
     assert isinstance(spec.objective, Objective)
+    labels = f"the labels of {spec.task.data!r} are {'numbers' if train.regression else 'classes'}"
+    if spec.objective.regression != train.regression:
+        fix = "squared_error" if train.regression else "cross_entropy"
+        raise MethodError(f"objective {spec.objective.kind}: {labels}; use {fix}")
+    own, other = ("val_loss", "val_acc1") if train.regression else ("val_acc1", "val_loss")
+    if spec.train.converged is not None and spec.train.converged.metric == other:
+        raise MethodError(f"train.converged: {other} is not measured, because {labels}; use {own}")
     return spec.objective.build_head(encoder, train.class_names, train.templates)
 
 

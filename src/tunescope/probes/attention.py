@@ -22,8 +22,9 @@ class AttentionProbe(Probe):
 
     The row: for images the pooling token's ([CLS], or the probe of an attention pooling head, whose layer
     counts one past the last block) over patch tokens, renormalised; for texts the pooled token's over the
-    tokens that it sees. With `rows: all`, the mean over every query of an example: its patches, or its real
-    tokens that see at least two keys. Per example first, then mean and standard deviation over examples.
+    tokens that it sees, without prompts and prefixes. With `rows: all`, the mean over every query of an
+    example: its patches, or its real tokens that see at least two. Per example first, then mean and standard
+    deviation over examples.
     A text tower reads the prompts of the split's class names.
 
     Args:
@@ -62,7 +63,7 @@ class AttentionProbe(Probe):
         _metric(
             "sink_mass",
             "1",
-            "mass on [CLS] itself, on registers and on visual prompts, before they are dropped",
+            "mass on [CLS] itself and registers (images), on prompts and prefixes, before they are dropped",
             "Darcet et al. 2023",
         ),
         _metric(

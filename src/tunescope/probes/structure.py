@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _forwards(subject: Subject, place: Tower, examples: Examples) -> Iterator:
     if place.grid is None:
         size = min(subject.batch_size, TEXT_BATCH)
     else:
-        tokens = place.prefix_tokens + place.grid[0] * place.grid[1]
+        tokens = place.leading_keys + place.grid[0] * place.grid[1]
         size = max(1, min(subject.batch_size, _ELEMENTS // (place.heads * tokens**2)))
     for start in range(0, len(inputs), size):
         batch = inputs[start : start + size]
@@ -76,7 +77,7 @@ class Structure:
         example: Int[Tensor, " m"],
     ) -> None:
         """Take in rows of one layer; `example` says which example of the batch each one is of."""
-        prefix = self.tower.prefix_tokens
+        prefix = self.tower.leading_keys
         values: dict[str, Tensor] = {}
         rows, sink = on.patches_of_logits(logits, prefix)
         if prefix:
@@ -95,7 +96,7 @@ class Structure:
     def add_every(self, block: BlockRows) -> None:
         """Take in every query of one block: patches, or real tokens that see at least two keys."""
         if self.tower.grid is None:
-            wanted = block.real & (block.mask[:, 0].sum(-1) > 1)
+            wanted = block.real & (block.mask[:, 0, :, self.tower.leading_keys :].sum(-1) > 1)
         else:
             self.add_distance(block)
             wanted = block.real.clone()
@@ -109,7 +110,7 @@ class Structure:
         tower = self.tower
         assert tower.grid is not None
         assert tower.patch_size is not None
-        rows = block.logits[:, :, tower.prefix_tokens :, tower.prefix_tokens :].softmax(-1)
+        rows = block.logits[:, :, tower.prefix_tokens :, tower.leading_keys :].softmax(-1)
         far = on.distance(rows, tower.grid, tower.patch_size).mean(-1)
         self._running["distance", block.block].add(_numpy(far))
 
@@ -161,8 +162,9 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.cpu().numpy().astype(np.float64)
 
 
-def _mean_head(block: BlockRows) -> Float[Tensor, "b 1 n n"]:
-    return block.rows.mean(1, keepdim=True)
+def _between_tokens(prefix_keys: int, block: BlockRows) -> Float[Tensor, "b 1 n n"]:
+    """Mean over heads, each row renormalised over tokens: nothing flows from a key of no token."""
+    return block.logits[..., prefix_keys:].softmax(-1).mean(1, keepdim=True)
 
 
 def pictures(encoder: Encoder, images: UInt8[np.ndarray, "n s s 3"], count: int) -> dict[str, np.ndarray]:
@@ -179,13 +181,14 @@ def pictures(encoder: Encoder, images: UInt8[np.ndarray, "n s s 3"], count: int)
     with torch.no_grad():
         pixels = encoder.pixels(some)
         if place.pooling == "cls":
-            with watch(encoder, "vision", "all", reduce=_mean_head) as seen:
+            reduce = partial(_between_tokens, place.prefix_keys)
+            with watch(encoder, "vision", "all", reduce=reduce) as seen:
                 encoder.image_features(pixels)
             layers = [seen.reduced[i] for i in range(len(place.blocks))]
             row = on.rollout(layers, place.prefix_tokens)[:, 0]
         else:
             with watch(encoder, "vision") as seen:
                 encoder.image_features(pixels)
-            row, _ = on.patches(seen.rows[-1].mean(1), place.prefix_tokens)
+            row, _ = on.patches(seen.rows[-1].mean(1), seen.prefix_tokens)
     maps = _numpy(row).astype(np.float32).reshape(len(some), *place.grid)
     return {"attention.rollout": maps, "attention.images": np.asarray(some)}

@@ -78,6 +78,11 @@ TRAINING = (
     _training("penalty", "nats", 0.0, None, None, "a penalty's part, weight included", "component", "step"),
     _training("lr", "1", 0.0, None, None, "learning rate of the step", "step"),
     _training("val_acc1", "1", 0.0, 1.0, "higher", "validation accuracy under the trained head", "step"),
+    _training(
+        "val_loss", "1", 0.0, None, "lower", "mean validation loss, where numbers are predicted", "step"
+    ),
+    _training("probe_val_acc1", "1", 0.0, 1.0, "higher", "validation accuracy of LP-FT's linear probe"),
+    _training("probe_val_loss", "1", 0.0, None, "lower", "validation loss of LP-FT's linear probe"),
     _training("seconds", "s", 0.0, None, "lower", "wall-clock seconds of tuning; differs between machines"),
     _training(
         "memory",
@@ -96,6 +101,20 @@ TRAINING = (
     _training("share", "1", 0.0, 1.0, None, "trained parameters over all parameters of model and head"),
 )
 
+
+def _after(name: str, low: float, high: float | None, better: Better, definition: str, *dims: str) -> Metric:
+    return Metric(f"after.{name}", dims, "1", (low, high), better, definition, "tunescope", ())
+
+
+AFTER = (
+    _after("alpha", 0.0, 1.0, None, "α of θ(α) = (1 − α)·θ₀ + α·θ₁ that was settled on, 1 the tuned weights"),
+    _after("ingredients", 1.0, None, None, "number of runs whose weights are in the soup"),
+    _after(
+        "val_acc1", 0.0, 1.0, "higher", "validation accuracy of the weights that were settled on", "split"
+    ),
+    _after("val_loss", 0.0, None, "lower", "their validation loss, where numbers are predicted", "split"),
+)
+
 SKIPPED = Metric(
     name="data.skipped",
     dims=("split",),
@@ -111,7 +130,7 @@ SKIPPED = Metric(
 @cache
 def declared() -> dict[str, Metric]:
     """Every metric that is written into a table, derived ones included, by name."""
-    metrics = [*TRAINING, SKIPPED]
+    metrics = [*TRAINING, *AFTER, SKIPPED]
     for name in names("probe"):
         for metric in getattr(component_class("probe", name), "metrics", ()):
             metrics += [metric, *(metric.derive(derived) for derived in metric.derived)]

@@ -17,7 +17,7 @@ from tunescope.stats.words import listed
 from tunescope.study.question import Question
 
 Key = tuple[str, str]  # group and run: two groups of a study may share a run
-CHOOSE_BY = "transfer.acc1"
+CHOOSE_BY = {"transfer.acc1": 1, "transfer.squared_error": -1}  # 1: more is better, −1: less is
 DONE = "done"
 NOT_DONE = {"missing": "not carried out"}
 RESERVED = ("run", "study", "group", "name", "status", "cause")  # columns of the runs that are no factors
@@ -82,22 +82,27 @@ def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
 
 
 def _best(table: Table, group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Factor]:
-    """The group's learning rate with the best mean validation accuracy; ties go to the smaller one."""
+    """The group's learning rate with the best mean validation accuracy, or squared error where labels are
+    numbers; ties go to the smaller one.
+    """
     mine = [run for run in members if run["group"] == group and run["status"] == DONE]
     if len({run.get("lr") for run in members if run["group"] == group}) < 2 or not mine:
         return {}
-    for head in ("trained", "text") if CHOOSE_BY in table.metrics() else ():
+    known = [
+        (metric, head) for metric in CHOOSE_BY if metric in table.metrics() for head in ("trained", "text")
+    ]
+    for metric, head in known:
         where = {"split": "val", "component": head}
         scores: defaultdict[float, list[float]] = defaultdict(list)
-        for found in table.per_run(CHOOSE_BY, where, "mean", (group,)):
+        for found in table.per_run(metric, where, "mean", (group,)):
             rate = found.factors.get("lr")
             if isinstance(rate, float | int) and math.isfinite(found.value):
-                scores[float(rate)].append(found.value)
+                scores[float(rate)].append(CHOOSE_BY[metric] * found.value)
         if scores:
             return {"lr": min(scores, key=lambda rate: (-math.fsum(scores[rate]) / len(scores[rate]), rate))}
     raise TableError(
-        f"'at: best' chooses the learning rate of group {group!r} by {CHOOSE_BY} on split=val, and the table "
-        "has none: add the probe 'transfer' to the study, or ask with 'at: all'"
+        f"'at: best' chooses the learning rate of group {group!r} by {' or '.join(CHOOSE_BY)} on "
+        "split=val, and the table has none: add the probe 'transfer' to the study, or ask with 'at: all'"
     )
 
 

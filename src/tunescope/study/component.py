@@ -19,6 +19,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "adapt": {
         "full": "tunescope.methods.full:Full",
         "linear_probe": "tunescope.methods.linear_probe:LinearProbe",
+        "per_tower": "tunescope.methods.per_tower:PerTower",
+        "lp_ft": "tunescope.methods.lp_ft:LPFT",
         "freeze": "tunescope.methods.freeze:Freeze",
         "last_k": "tunescope.methods.last_k:LastK",
         "bitfit": "tunescope.methods.bitfit:BitFit",
@@ -29,6 +31,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "adapter_plus": "tunescope.methods.adapter_plus:AdapterPlus",
         "vpt_shallow": "tunescope.methods.vpt_shallow:VPTShallow",
         "vpt_deep": "tunescope.methods.vpt_deep:VPTDeep",
+        "prefix": "tunescope.methods.prefix:Prefix",
+        "prompt": "tunescope.methods.prompt:Prompt",
         "lora": "tunescope.methods.lora:LoRA",
         "dora": "tunescope.methods.dora:DoRA",
         "rslora": "tunescope.methods.rslora:RsLoRA",
@@ -44,16 +48,26 @@ COMPONENTS: dict[str, dict[str, str]] = {
     },
     "objective": {
         "cross_entropy": "tunescope.objectives.cross_entropy:CrossEntropy",
+        "squared_error": "tunescope.objectives.squared_error:SquaredError",
+        "flyp": "tunescope.objectives.flyp:FLYP",
     },
     "penalty": {
         "attention_kl": "tunescope.objectives.attention_kl:AttentionKL",
         "entropy_floor": "tunescope.objectives.entropy_floor:EntropyFloor",
         "ewc": "tunescope.objectives.ewc:EWC",
         "l2_sp": "tunescope.objectives.l2_sp:L2SP",
+        "ldifs": "tunescope.objectives.ldifs:LDIFS",
+        "weight_decay": "tunescope.objectives.weight_decay:WeightDecay",
     },
     "optimizer": {
         "adamw": "tunescope.training.optimizers:AdamW",
+        "sam": "tunescope.training.sam:SAM",
         "sgd": "tunescope.training.optimizers:SGD",
+    },
+    "after": {
+        "wise_ft": "tunescope.training.wise_ft:WiseFT",
+        "uniform_soup": "tunescope.training.uniform_soup:UniformSoup",
+        "greedy_soup": "tunescope.training.greedy_soup:GreedySoup",
     },
     "probe": {
         "attention": "tunescope.probes.attention:AttentionProbe",
@@ -106,7 +120,7 @@ def component_class(table: str, name: str) -> type[Component]:
 
     >>> component_class("optimizer", "adamx")
     Traceback (most recent call last):
-    tunescope.errors.StudyError: unknown optimizer 'adamx'; did you mean 'adamw'? Known: adamw, sgd
+    tunescope.errors.StudyError: unknown optimizer 'adamx'; did you mean 'adamw'? Known: adamw, sam, sgd
     """
     known = _plugins(table) | COMPONENTS[table]
     if name not in known:
@@ -128,8 +142,14 @@ def resolve(table: str, value: Any) -> Component:
         raise ValueError(str(error).replace("\n", "; ")) from None
 
 
+def resolve_or_none(table: str, value: Any) -> Component | None:
+    """As `resolve`, for a part that a run may be without."""
+    return None if value is None else resolve(table, value)
+
+
 Adapt = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "adapt"))]
 Objective = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "objective"))]
 Penalty = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "penalty"))]
 Optimizer = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "optimizer"))]
+After = Annotated[SerializeAsAny[Component] | None, BeforeValidator(partial(resolve_or_none, "after"))]
 Probe = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "probe"))]

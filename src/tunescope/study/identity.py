@@ -41,12 +41,12 @@ def base_identity(spec: RunSpec, probe: Component, fingerprints: Mapping[str, st
     """The identity of what one probe of a run sees in the model before tuning: the same for many runs.
 
     Args:
-        spec: the run; its model, image size, task and transfer count.
+        spec: the run; its model, image size, token limit, task and transfer count.
         probe: one of the run's probes.
         fingerprints: as for `identity`.
     """
     said = _by_content(spec, fingerprints)
-    seen = {part: said[part] for part in ("model", "image_size", "task", "transfer")}
+    seen = {part: said[part] for part in ("model", "image_size", "max_tokens", "task", "transfer")}
     return _digest(
         {"schema": SCHEMA, "base": seen, "probe": probe.model_dump(mode="json"), "version": probe.version}
     )

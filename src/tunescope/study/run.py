@@ -1,10 +1,11 @@
 """One run: orthogonal choices, so that everything combines with everything."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tunescope.study.component import Adapt, Component, Objective, Optimizer, Penalty, Probe, resolve
+from tunescope.study.component import Adapt, After, Component, Objective, Optimizer, Penalty, Probe, resolve
 from tunescope.study.spec import Spec
 
 Positive = Annotated[float, Field(gt=0)]
@@ -77,24 +78,47 @@ class Converged(Spec):
     """When a run counts as converged: over its last epochs a metric has not got better by more than this.
 
     Args:
-        metric: `loss` (mean of an epoch's steps; smaller is better) or `val_acc1` (larger is better).
+        metric: `loss` (mean of an epoch's steps; smaller is better), `val_acc1` (larger is better) or, where
+            numbers are predicted, `val_loss`.
         epochs: how many last epochs are held against the best of those before them.
         within: the gain, in the metric's unit, that still counts as none.
     """
 
-    metric: Literal["loss", "val_acc1"] = "val_acc1"
+    metric: Literal["loss", "val_acc1", "val_loss"] = "val_acc1"
     epochs: Annotated[int, Field(ge=1)] = 1
     within: Annotated[float, Field(ge=0)] = 0.01
 
 
 class Train(Spec):
-    """How long and how: everything about the loop but the learning rate."""
+    """How long and how: everything about the loop but the learning rate.
+
+    Args:
+        epochs: how often every example is seen.
+        batch_size: examples in one step.
+        optimizer: what turns gradients into steps.
+        schedule: shape of the learning rate after the warm-up.
+        warmup: share of all steps in which it rises.
+        layer_decay: d, by which the rate falls from each layer to the one below it: at block i of L it is
+            d^(L − i) times the run's, and below the blocks d^(L + 1); None is as 1.
+        head_lr: the head's own peak rate; None is the run's.
+        lora_plus: how many times the rate of its place LoRA's B matrices have (LoRA+).
+        ema: decay of a moving average of all that is trained. It is what is validated, watched and kept.
+        clip_norm: what the norm of the gradient is cut to.
+        augment: how the images are changed at random.
+        precision: what the forward pass computes in; weights are float32.
+        monitor: looks at the model meanwhile.
+        converged: what counts as converged.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimizer: Optimizer = Field(default_factory=lambda: resolve("optimizer", "adamw"))
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    head_lr: Positive | None = None
+    lora_plus: Annotated[float, Field(ge=1)] | None = None
+    ema: Share | None = None
     clip_norm: Positive | None = 1.0
     augment: Literal["none", "crop_flip"] = "none"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -111,15 +135,26 @@ class Train(Spec):
         return self
 
 
+def _parts(place: str, component: Component) -> Iterator[tuple[str, Component]]:
+    """A component, and those among its settings: `train.optimizer` of kind sam has a `base`."""
+    yield place, component
+    for name, value in component:
+        if isinstance(value, Component):
+            yield from _parts(f"{place}.{name}", value)
+
+
 class RunSpec(Spec):
     """Everything that decides a run's result, and nothing else: no device, no worker, no path.
 
     `image_size` (pixels) has the model take larger or smaller images than it was trained on, its position
-    embeddings interpolated; None leaves it as it is.
+    embeddings interpolated; None leaves it as it is. `max_tokens` is where texts are cut, special tokens
+    included; None is where the model's positions end. `after` is what is done with the tuned weights; None
+    leaves them.
     """
 
     model: str
     image_size: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     task: Task
     transfer: Transfer = Transfer()
     adapt: Adapt
@@ -127,16 +162,20 @@ class RunSpec(Spec):
     penalties: tuple[Penalty, ...] = ()
     lr: Positive
     train: Train = Train()
+    after: After = None
     seed: Annotated[int, Field(ge=0)] = 0
     probes: tuple[Probe, ...] = ()
 
     def components(self) -> dict[str, Component]:
-        """Every component of the run, by its place in the spec."""
+        """Every component of the run, and those that they are made of, by their place in the spec."""
         found = {"adapt": self.adapt, "objective": self.objective, "optimizer": self.train.optimizer}
         found |= {f"penalties.{i}": penalty for i, penalty in enumerate(self.penalties)}
+        if self.after is not None:
+            found["after"] = self.after
         if self.train.monitor is not None:
             found |= {f"monitor.{i}": probe for i, probe in enumerate(self.train.monitor.probes)}
-        return found | {f"probes.{i}": probe for i, probe in enumerate(self.probes)}
+        found |= {f"probes.{i}": probe for i, probe in enumerate(self.probes)}
+        return {place: part for top, whole in found.items() for place, part in _parts(top, whole)}
 
     def data_references(self) -> tuple[str, ...]:
         """Every data set that the run reads, the task's first, each once."""

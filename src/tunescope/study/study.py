@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -16,7 +16,7 @@ from tunescope.study.question import Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
 
-RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "seeds", "image_size")
+RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "after", "seeds", "image_size", "max_tokens")
 
 
 class Member(Spec):
@@ -39,6 +39,7 @@ class Study(Spec):
     about: str = ""
     model: str
     image_size: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     task: Task
     transfer: Transfer = Transfer()
     train: Train = Train()
@@ -84,9 +85,10 @@ class Study(Spec):
         settings = dict(self.runs[group])
         seeds = settings.pop("seeds", self.seeds)
         train = self.train.model_dump() | settings.pop("train", {})
-        shared = {"model": self.model, "image_size": self.image_size, "task": self.task}
-        shared |= {"transfer": self.transfer, "probes": self.probes}
+        shared = {"model": self.model, "image_size": self.image_size, "max_tokens": self.max_tokens}
+        shared |= {"task": self.task, "transfer": self.transfer, "probes": self.probes}
         listed = dict(_lists(settings))
+        label = _labels(listed)
         varied = {path[0] for path in listed} | {"seed"}
         known: dict[str, Any] = {}  # what every run of the group shares, validated with the first
         for values in itertools.product(*listed.values()):
@@ -96,19 +98,20 @@ class Study(Spec):
                 spec = RunSpec.parse(shared | run | {"seed": seed} | known, f"runs.{group}")
                 known = known or {name: part for name, part in spec if name not in varied}
                 factors = (
-                    {"lr": spec.lr} | {_label(path): value for path, value in choice.items()} | {"seed": seed}
+                    {"lr": spec.lr} | {label[path]: value for path, value in choice.items()} | {"seed": seed}
                 )
                 yield Member(group=group, factors=factors, spec=spec)
 
 
 def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """Where a group's settings give a list for a setting that is one value: the axes of its grid."""
-    for plain in ("lr", "image_size"):
+    for plain in ("lr", "image_size", "max_tokens"):
         if isinstance(settings.get(plain), list):
             yield (plain,), settings[plain]
     places: list[tuple[str, tuple[str | int, ...], Any]] = [
         ("adapt", ("adapt",), settings.get("adapt")),
         ("objective", ("objective",), settings.get("objective")),
+        ("after", ("after",), settings.get("after")),
     ]
     penalties = settings.get("penalties")
     if isinstance(penalties, list):
@@ -137,8 +140,10 @@ def _with(settings: Mapping[str, Any], choice: Mapping[tuple[str | int, ...], An
     return pick(dict(settings), ())
 
 
-def _label(path: tuple[str | int, ...]) -> str:
-    return str(path[-1])
+def _labels(paths: Collection[tuple[str | int, ...]]) -> dict[tuple[str | int, ...], str]:
+    """What each axis is called: its setting, and where that stands if another is called the same."""
+    names = ["lr", "seed", *(path[-1] for path in paths)]
+    return {path: str(path[-1]) if names.count(path[-1]) == 1 else ".".join(map(str, path)) for path in paths}
 
 
 def _short(value: Any) -> str:

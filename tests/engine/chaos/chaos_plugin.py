@@ -23,7 +23,7 @@ class Chaos(Penalty):
     def prepare(self, encoder, tower, examples) -> list[int]:
         return []
 
-    def value(self, state: list[int], seen, indices) -> Any:
+    def value(self, state: list[int], shown, indices) -> Any:
         import torch
 
         state.append(len(state))
