@@ -71,11 +71,11 @@ class StudyResult:
         return self.folder / PAGE
 
 
-def load(name: str | Path, image_size: int | None = None) -> "Encoder":
+def load(name: str | Path, image_size: int | None = None, max_tokens: int | None = None) -> "Encoder":
     """A pretrained encoder: `emoji-clip`, a folder, or a hub id. See `models.load.load`."""
     from tunescope.models.load import load
 
-    return load(name, image_size)
+    return load(name, image_size, max_tokens)
 
 
 def tune(
@@ -96,7 +96,8 @@ def tune(
         lr: peak learning rate.
         seed: of the order of examples and of every random initialisation.
         label: which label of the data is learnt, where it has several.
-        **settings: whatever else a run can say: `objective`, `penalties`, `train`, `transfer`, `probes`.
+        **settings: whatever else a run can say, such as `objective`, `penalties`, `train`, `after`,
+            `transfer` or `probes`.
 
     Raises:
         TunescopeError: something does not fit.

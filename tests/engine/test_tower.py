@@ -107,3 +107,21 @@ def test_check_names_pairs_and_objectives_that_do_not_fit(tiny_folder, tmp_path)
         told(spec(**numbers, train={"converged": {}}), tmp_path)
     with pytest.raises(TunescopeError, match=r"val_loss is not measured, because .* classes; use val_acc1"):
         told(spec(train={"converged": {"metric": "val_loss"}}), tmp_path)
+
+
+def test_check_names_penalties_that_do_not_fit_the_method_or_the_images(tmp_path):
+    floor = {"kind": "entropy_floor", "weight": 0.5}
+    told(spec(adapt="bitfit", penalties=[floor]), tmp_path)
+    with pytest.raises(
+        TunescopeError,
+        match=r"runs\.a: penalty entropy_floor: it looks at the text tower, in which adapt: linear",
+    ):
+        told(spec(penalties=[floor]), tmp_path)
+    fits, floored = (
+        Member(group=name, factors={}, spec=spec(penalties=said))
+        for name, said in (("l2", ["l2_sp"]), ("floor", ["l2_sp", floor]))
+    )
+    with pytest.raises(TunescopeError, match=r"runs\.floor: penalty entropy_floor"):
+        check([fits, floored], Store(tmp_path / "store"), ())
+    with pytest.raises(TunescopeError, match=r"runs\.a: penalty ldifs: .* use augment: none"):
+        told(spec(data=DRAWN, adapt="full", penalties=["ldifs"], train={"augment": "crop_flip"}), tmp_path)

@@ -1,6 +1,8 @@
-"""The records that a chart draws, wherever Altair put them."""
+"""The records that a chart draws, wherever Altair put them, and the rows of a table they are made of."""
 
 from typing import Any
+
+from tunescope.results.table import Table
 
 
 def records(node: Any) -> list[list[dict[str, Any]]]:
@@ -14,3 +16,12 @@ def records(node: Any) -> list[list[dict[str, Any]]]:
         + ([document["spec"]] if "spec" in document else [])
     )
     return own + [found for part in parts for found in records(part)]
+
+
+def rows(table: Table, metric: str, **where: str) -> list[dict[str, Any]]:
+    """The rows of a metric whose columns have these values."""
+    return [
+        row
+        for row in table.rows.to_pylist()
+        if row["metric"] == metric and all(row[key] == value for key, value in where.items())
+    ]

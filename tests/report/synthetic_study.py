@@ -1,6 +1,7 @@
 """A made-up study of a 6-layer × 4-head model, with effects of the size that the real one shows."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +125,27 @@ def _measured(group: str, lr: float, index: int):
     yield Row("training.share", trained / 2_200_000)
     yield Row("training.memory", 40 + trained * 12 / 2**20)
     yield Row("training.seconds", 11 + random.random())
+
+
+def on_texts(made: Table) -> Table:
+    """The same on texts: the text tower is tuned, and no prompts make a head to read it under."""
+    return _changed(made, lambda row: None if row["component"] == "text" else row)
+
+
+def of_numbers(made: Table) -> Table:
+    """The same where numbers are predicted from texts: correlations in the place of accuracy."""
+
+    def change(row: dict[str, Any]) -> dict[str, Any] | None:
+        renamed = {"transfer.acc1": "transfer.spearman", "training.val_acc1": "training.val_loss"}
+        return row | {"metric": renamed.get(row["metric"], row["metric"])}
+
+    return _changed(on_texts(made), change)
+
+
+def _changed(made: Table, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Table:
+    rows = [changed for row in made.rows.to_pylist() if (changed := change(row)) is not None]
+    rows = [row | {"tower": row["tower"] and "text"} for row in rows]
+    return Table(pa.Table.from_pylist(rows, schema=ROWS), made.runs)
 
 
 def arrays(made: Table, count: int = 4) -> Callable[[str], Mapping[str, NDArray]]:
@@ -253,4 +275,16 @@ def answers(made: Table, names: tuple[str, str] = ("lora", "full")) -> list[Answ
     return [compare, against, short]
 
 
-__all__ = ["MADE", "Finding", "answers", "arrays", "by_run", "published", "study", "summary", "table"]
+__all__ = [
+    "MADE",
+    "Finding",
+    "answers",
+    "arrays",
+    "by_run",
+    "of_numbers",
+    "on_texts",
+    "published",
+    "study",
+    "summary",
+    "table",
+]

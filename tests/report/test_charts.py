@@ -3,18 +3,10 @@ import math
 import numpy as np
 import pytest
 from report import synthetic_study as made_up
-from report.records import records
+from report.records import records, rows
 
 from tunescope.report import charts, frames, theme
 from tunescope.report.figures import FIGURES
-
-
-def rows(table, metric, **where):
-    return [
-        row
-        for row in table.rows.to_pylist()
-        if row["metric"] == metric and all(row[key] == value for key, value in where.items())
-    ]
 
 
 def test_learning_rate_has_a_dot_for_each_run_that_is_done(table):
@@ -43,25 +35,6 @@ def test_trade_off_pairs_test_accuracy_with_retention(table):
     assert (dot["x"], dot["y"]) == (accuracy["value"], kept["value"])
     ranks = {record["lr"]: record["rank"] for record in dots}
     assert ranks == {1e-5: 0.0, 1e-4: 0.25, 1e-3: 0.5, 5e-3: 0.75, 1e-2: 1.0}
-
-
-def test_shifts_are_means_over_seeds_for_each_head(table):
-    (chart,) = charts.shifts(table)
-    found = records(chart)[0]
-    assert {record["split"] for record in found} == {"test", *made_up.SHIFTS}
-    assert len(found) == 8 * 4 * 2
-    for head in ("trained", "text"):
-        seeds = [
-            rows(table, "transfer.acc1", run=run, split="shift:emoji/noto", component=head)[0]["value"]
-            for run in ("run03", "run04", "run05")
-        ]
-        (record,) = [
-            r
-            for r in found
-            if (r["split"], r["setting"], r["head"]) == ("emoji/noto", "full lr=0.0001", f"{head} head")
-        ]
-        assert record["value"] == pytest.approx(np.mean(seeds), abs=1e-12)
-        assert record["before"] == pytest.approx(0.31)
 
 
 def test_training_curves_are_thinned_and_keep_their_mean(table):

@@ -32,3 +32,20 @@ def test_the_best_at_the_task_comes_first(table):
 
 def test_one_group_has_nothing_to_stand_beside():
     assert cost(made_up.table(made_up.study(runs={"full": {"adapt": "full", "lr": 1e-4}}))) == []
+
+
+def test_numbers_are_ranked_by_their_correlation(table):
+    numbers = made_up.of_numbers(table)
+    (chart,) = cost(numbers)
+    panels = chart.to_dict()["hconcat"]
+    assert [panel["title"] for panel in panels] == [
+        "test Spearman correlation",
+        "trained share",
+        "memory, MiB",
+        "seconds",
+    ]
+    assert (
+        panels[0]["layer"][0]["encoding"]["y"]["scale"]["domain"]
+        == (cost(table)[0].to_dict()["hconcat"][0]["layer"][0]["encoding"]["y"]["scale"]["domain"])
+    )
+    assert [len(panel) for panel in records(chart)] == [19] * 4

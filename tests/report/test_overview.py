@@ -77,3 +77,21 @@ def test_quarantined_runs_are_counted_with_their_cause(study, table):
     found = overview(Table(table.rows, pa.Table.from_pylist(runs, schema=table.runs.schema)), study)
     assert found.lines[0].cause == "3 tries: its process was ended by SIGKILL"
     assert found.standing == "18 done, 1 failed, 0 missing, 1 quarantined"
+
+
+def test_runs_that_predict_numbers_are_told_by_correlation_and_error(study, table):
+    found = made_up.of_numbers(table)
+    own = [
+        Row("transfer.pearson", 0.7, component="trained", split="test"),
+        Row("transfer.squared_error", 2.5, component="trained", split="test"),
+        Row("transfer.squared_error", 9.0, component="trained", split="val"),
+        Row("transfer.f1", 0.3, component="trained", split="test"),
+    ]
+    told = overview(Table(pa.concat_tables([found.rows, rows_table("run03", own)]), found.runs), study)
+    headings = [heading for heading, _ in told.columns]
+    assert headings[:4] == ["test Spearman", "test Pearson", "test squared error", "shifts, Spearman"]
+    assert told.lines[3].values[1:3] == (0.7, 2.5)
+    assert not any("accuracy" in heading or "zero-shot" in heading for heading in headings)
+    (loss,) = [metric for metric, _ in definitions(found).metrics if metric.name == "training.loss"]
+    assert loss.unit == "the labels' unit, squared"
+    assert declared()["training.loss"].unit == "nats"

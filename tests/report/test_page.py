@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from html import unescape
@@ -24,6 +25,19 @@ DRAWN = """Array.from(document.querySelectorAll('.chart'), chart => {
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
+TICKS = """Array.from(document.querySelectorAll('.chart .role-axis-label'), axis =>
+  Array.from(axis.querySelectorAll('text')).filter(t => t.style.opacity !== '0' &&
+    t.getAttribute('opacity') !== '0').map(t => t.textContent).filter(t => t))"""
+
+
+def assert_ticks_are_told_apart(tab):
+    axes = tab.evaluate(TICKS)
+    assert len(axes) > 10
+    for axis in axes:
+        assert len(set(axis)) == len(axis), axis
+        assert not [tick for tick in axis if re.fullmatch(r"[\d.]+[mµk]", tick)], axis
+
+
 def opened(browser, path, width=1280, scheme="light"):
     """The page in a browser with its charts drawn, and everything it complained of or asked for."""
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -39,13 +53,54 @@ def opened(browser, path, width=1280, scheme="light"):
     return tab, [what for what in heard if not what.startswith("request: data:")]
 
 
+@pytest.mark.parametrize("change", [made_up.on_texts, made_up.of_numbers], ids=["texts", "numbers"])
+def test_studies_on_texts_are_told_in_their_own_words(browser, study, table, tmp_path, change):
+    changed = change(table)
+    path = page.write(tmp_path, study, changed, made_up.answers(changed), NOTHING, made_up.MADE)
+    tab, heard = opened(browser, path)
+    assert heard == []
+    assert_ticks_are_told_apart(tab)
+    assert tab.locator("#shifts h2").inner_text() == "Under a shift"
+    caption, numbers = tab.locator("#shifts .caption").inner_text(), change is made_up.of_numbers
+    assert caption.startswith("Spearman correlation by" if numbers else "Accuracy by")
+    assert "Open dots" not in caption
+    assert "laid over images, and these runs read texts" in tab.locator("#maps").inner_text()
+    charts = tab.locator("#learning-rate, #cost, #training").all_inner_texts()
+    told = " ".join(charts)
+    loss = "training loss, squared error" if numbers else "training loss, nats"
+    for text in (loss, "test Spearman correlation" if numbers else "test accuracy"):
+        assert text in told, told
+    assert ("accuracy" in told) is not numbers
+    assert ("In the labels' unit, squared" in tab.locator("#definitions").inner_text()) is numbers
+    tab.close()
+
+
+def test_ticks_of_a_narrow_range_are_told_apart(browser, study, table, tmp_path):
+    near = {
+        "transfer.acc1": (0.6, 0.003),
+        "transfer.acc1.base": (0.6, 0.003),
+        "training.seconds": (0.1, 0.01),
+    }
+    rows = table.rows.to_pylist()
+    for row in rows:
+        if row["metric"] in near:
+            middle, reach = near[row["metric"]]
+            row["value"] = middle + reach * math.sin(row["value"])
+    alike = Table(pa.Table.from_pylist(rows, schema=ROWS), table.runs)
+    tab, heard = opened(browser, page.write(tmp_path, study, alike, [], NOTHING, made_up.MADE))
+    assert heard == []
+    assert_ticks_are_told_apart(tab)
+    tab.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_chart_is_drawn_and_nothing_is_asked_for(browser, written, width, scheme):
     tab, heard = opened(browser, written, width, scheme)
     marks = tab.evaluate(DRAWN)
-    assert len(marks) == 11  # three answers, heatmap, three over lr, trade-off, shifts, two curves
+    assert len(marks) == 12  # three answers, heatmap, three over lr, trade-off, costs, shifts, two curves
     assert min(marks) > 0
     assert tab.evaluate(OVERFLOW) == 0
+    assert_ticks_are_told_apart(tab)
     assert tab.evaluate("Array.from(document.images).every(i => i.complete && i.naturalWidth > 0 && i.alt)")
     assert heard == []
     tab.close()

@@ -29,6 +29,7 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     from tunescope.models.load import load
     from tunescope.training.after import After
     from tunescope.training.ema import EMA
+    from tunescope.training.penalties import check_penalties
     from tunescope.training.rates import ENCODER, scales
     from tunescope.training.tracking import check_trackers
 
@@ -41,6 +42,8 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
         said = spec.model_dump(mode="json")
         laid = canonical([said[part] for part in ("model", "image_size", "max_tokens", "task", "transfer")])
         fitted = [said[part] for part in ("adapt", "objective", "after")]
+        # one weight fits as any other does
+        fitted.append([penalty | {"weight": None} for penalty in said["penalties"]])
         key = laid + canonical(fitted + [said["train"][part] for part in TRAIN])
         if key in seen:
             continue
@@ -55,6 +58,7 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
                 head_for(spec, encoder, train[laid])
             installed = install(spec, encoder, tower)
             scales((f"{ENCODER}{name}" for name in installed.trainable), encoder.map, spec)
+            check_penalties(encoder, installed, spec)
             if spec.train.ema is not None:
                 EMA(installed.trainable, spec.train.ema)
             if isinstance(spec.after, After):

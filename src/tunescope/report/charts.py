@@ -6,27 +6,26 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from tunescope.report import frames, theme
-from tunescope.report.frames import ENTROPY, Run
+from tunescope.report.frames import ENTROPY
+from tunescope.report.quality import PERCENT, TEST, quality
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
 Records = list[dict[str, Any]]
 
-ACCURACY = "transfer.acc1"
 RETENTION = "transfer.acc1.retention"
-TEST = {"split": "test", "component": "trained"}
 ZERO_SHOT = {"split": "zero_shot:*"}
 
 POINTS_AT_MOST = 80  # of one training curve
-PERCENT = ".0%"
 
 
 def learning_rate(table: "Table") -> list[theme.Layers]:
     """What the learning rate drives: a chart for each quantity, a line for each group, a dot for each run."""
+    good = quality(table)
     quantities = (
         (ENTROPY, None, True, "mean |entropy change| of a head, nats", "~g"),
-        (ACCURACY, TEST, False, "test accuracy, trained head", PERCENT),
+        (good.metric, TEST, False, f"test {good.name}, trained head", good.axis),
         (RETENTION, ZERO_SHOT, False, "zero-shot accuracy, after / before", PERCENT),
     )
     drawn = (
@@ -77,7 +76,8 @@ def _ticks(rates: Sequence[float]) -> list[float]:
 
 def trade_off(table: "Table") -> list[theme.Layers]:
     """What was gained on the task against what was kept of zero-shot: one dot for each run."""
-    gained = frames.per_run(table, ACCURACY, TEST)
+    good = quality(table)
+    gained = frames.per_run(table, good.metric, TEST)
     kept = frames.per_run(table, RETENTION, ZERO_SHOT)
     ranks = _ranks(table)
     records = [
@@ -100,8 +100,8 @@ def trade_off(table: "Table") -> list[theme.Layers]:
         .encode(
             x=alt.X(
                 "x:Q",
-                title="test accuracy in distribution, trained head",
-                axis=alt.Axis(format=PERCENT),
+                title=f"test {good.name} in distribution, trained head",
+                axis=alt.Axis(format=good.axis),
                 scale=alt.Scale(zero=False, padding=16),
             ),
             y=alt.Y(
@@ -115,7 +115,7 @@ def trade_off(table: "Table") -> list[theme.Layers]:
             size=alt.Size("rank:Q", scale=alt.Scale(domain=[0, 1], range=[40, 190]), legend=None),
             tooltip=[
                 alt.Tooltip("run:N"),
-                alt.Tooltip("x:Q", title="test accuracy", format=".1%"),
+                alt.Tooltip("x:Q", title=f"test {good.name}", format=good.value),
                 alt.Tooltip("y:Q", title="zero-shot kept", format=".1%"),
             ],
         )
@@ -126,7 +126,7 @@ def trade_off(table: "Table") -> list[theme.Layers]:
             align="left", dx=8, fontSize=10, color=theme.REFERENCE
         )
         layers.append(names.encode(x="mean(x):Q", y="mean(y):Q", text="group:N", detail="group:N"))
-    before = frames.read(table, f"{ACCURACY}.base", {"split": "test", "component": "text"}, by=())
+    before = frames.read(table, f"{good.metric}.base", {"split": "test", "component": "text"}, by=())
     if before:
         layers = [*_reference("x", before[0]["value"], "base, text head"), *layers]
     return [
@@ -134,7 +134,7 @@ def trade_off(table: "Table") -> list[theme.Layers]:
             *layers,
             width="container",
             height=340,
-            description="Scatter of runs: test accuracy against the share of zero-shot accuracy kept.",
+            description=f"Scatter of runs: test {good.name} against the share of zero-shot accuracy kept.",
         )
     ]
 
@@ -166,75 +166,15 @@ def _reference(axis: str, value: float, label: str) -> list[alt.Chart]:
     return [rule.encode(x=alt.X("x:Q")), name]
 
 
-def shifts(table: "Table") -> list[alt.FacetChart]:
-    """Accuracy under shift, by setting: read under the trained head and under the original text head."""
-    runs = frames.done(table)
-    members: dict[str, list[Run]] = {}  # two groups may share a run
-    for run in runs:
-        members.setdefault(run.id, []).append(run)
-    found: dict[tuple[str, str, str, str], list[float]] = {}
-    for where in ({"split": "test"}, {"split": "shift:*"}):
-        for record in frames.read(table, ACCURACY, where, by=("run", "split", "component")):
-            if record["component"] in ("trained", "text"):
-                split = record["split"].removeprefix("shift:")
-                for run in members.get(record["run"], ()):
-                    key = (split, run.group, run.setting, f"{record['component']} head")
-                    found.setdefault(key, []).append(record["value"])
-    splits = list(dict.fromkeys(key[0] for key in found))
-    if not [split for split in splits if split != "test"]:
-        return []
-    base = {
-        record["split"].removeprefix("shift:"): record["value"]
-        for record in frames.read(table, f"{ACCURACY}.base", {"component": "text"}, by=("split",))
-    }
-    records = [
-        dict(zip(("split", "group", "setting", "head"), key, strict=True))
-        | {"value": frames.mean(values), "before": base.get(key[0])}
-        for key, values in found.items()
-    ]
-    drawn = [record["group"] for record in records]
-    settings = list(dict.fromkeys(run.setting for run in runs))
-    y = alt.Y("setting:N", sort=settings, title=None, axis=alt.Axis(grid=True))
-    data = alt.Chart().encode(
-        y=y, color=theme.colour(frames.groups(table), drawn, legend=alt.Legend(symbolOpacity=1))
-    )
-    join = data.mark_rule(opacity=0.45, strokeWidth=2).encode(
-        x=alt.X("min(value):Q"), x2=alt.X2("max(value):Q")
-    )
-    before = alt.Chart().mark_rule(strokeDash=[4, 4], color=theme.REFERENCE).encode(x=alt.X("mean(before):Q"))
-    dots = data.mark_point(size=55, strokeWidth=1.8, opacity=1).encode(
-        x=alt.X("value:Q", title=None, axis=alt.Axis(format=PERCENT, tickCount=4, grid=True)),
-        fill=alt.condition(
-            "datum.head == 'trained head'",
-            theme.colour(frames.groups(table), drawn),
-            alt.value("transparent"),
-        ),
-        tooltip=[
-            alt.Tooltip("setting:N"),
-            alt.Tooltip("split:N"),
-            alt.Tooltip("head:N"),
-            alt.Tooltip("value:Q", title="accuracy", format=".1%"),
-        ],
-    )
-    return [
-        alt.layer(before, join, dots, data=alt.Data(values=records))
-        .properties(width=145, height=alt.Step(20))
-        .facet(column=alt.Column("split:N", sort=splits, title=None))
-        .properties(
-            spacing=18,
-            description="Accuracy by setting, in distribution and under each shift: filled dots are read "
-            "under the trained head, open ones under the original text head.",
-        )
-    ]
-
-
 def training(table: "Table") -> list[alt.Chart]:
-    """Loss and validation accuracy while training: one thin line for each run."""
+    """Loss and validation accuracy, or validation loss, while training: one thin line for each run."""
+    loss = quality(table).loss
     return [
         chart
         for metric, title, form in (
-            ("training.loss", "training loss, nats", "~g"),
+            ("training.loss", f"training loss, {loss}", "~g"),
             ("training.val_acc1", "validation accuracy, trained head", PERCENT),
+            ("training.val_loss", f"validation loss, {loss}", "~g"),
         )
         if (chart := _curves(table, metric, title, form)) is not None
     ]

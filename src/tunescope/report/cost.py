@@ -1,19 +1,19 @@
-"""The chart of what each way of tuning costs and brings: accuracy, trained share, time, memory."""
+"""The chart of what each way of tuning costs and brings: quality, trained share, memory, time."""
 
 from typing import TYPE_CHECKING
 
 import altair as alt
 
 from tunescope.report import charts, frames, theme
+from tunescope.report.quality import TEST, quality
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
-_PANELS = (
-    (charts.ACCURACY, charts.TEST, "test accuracy", charts.PERCENT),
-    ("training.share", None, "trained share", ".2~%"),
-    ("training.memory", None, "memory, MiB", "~s"),
-    ("training.seconds", None, "seconds", "~s"),
+_COSTS = (
+    ("training.share", None, "trained share", "~%"),
+    ("training.memory", None, "memory, MiB", ",~f"),
+    ("training.seconds", None, "seconds", ",~f"),
 )
 _LOGARITHMIC = ("training.share",)
 _WIDTH, _STEP = 185, 18
@@ -22,22 +22,24 @@ _WIDTH, _STEP = 185, 18
 def cost(table: "Table") -> list[alt.HConcatChart]:
     """A panel for each quantity, a line for each group: a dot for each run, a tick at their mean.
 
-    Groups are in order of their test accuracy, the best first; where there is none, in the study's order.
-    Nothing is drawn of fewer than two groups, or without a cost.
+    Groups are in order of how good they are at the task, the best first; where nobody knows, in the study's
+    order. Nothing is drawn of fewer than two groups, or without a cost.
     """
     runs = frames.done(table)
-    values = [frames.per_run(table, metric, where) for metric, where, *_ in _PANELS]
+    good = quality(table)
+    quantities = ((good.metric, TEST, f"test {good.name}", good.axis), *_COSTS)
+    values = [frames.per_run(table, metric, where) for metric, where, *_ in quantities]
     groups = [group for group in frames.groups(table) if any(run.group == group for run in runs)]
     if len(groups) < 2 or not any(values[1:]):
         return []
-    accuracy = {
+    reached = {
         group: frames.mean(found)
         for group in groups
         if (found := [values[0][run.id] for run in runs if run.group == group and run.id in values[0]])
     }
-    order = sorted(groups, key=lambda group: -accuracy.get(group, 0.0))
+    order = sorted(groups, key=lambda group: -reached.get(group, -1.0))
     panels = []
-    for (metric, _, title, form), found in zip(_PANELS, values, strict=True):
+    for (metric, _, title, form), found in zip(quantities, values, strict=True):
         logarithmic = metric in _LOGARITHMIC
         records = [
             {"group": run.group, "run": run.name, "value": found[run.id]}
@@ -48,7 +50,8 @@ def cost(table: "Table") -> list[alt.HConcatChart]:
             panels.append(_panel(table, records, order, title, form, logarithmic, first=not panels))
     return [
         alt.hconcat(*panels, spacing=20).properties(
-            description="Test accuracy, share of trained parameters, memory and seconds of each group's runs."
+            description=f"Test {good.name}, share of trained parameters, memory and seconds of each group's "
+            "runs."
         )
     ]
 
@@ -70,7 +73,7 @@ def _panel(
         x=alt.X(
             "value:Q",
             title=None,
-            scale=alt.Scale(type="log" if logarithmic else "linear", zero=not logarithmic, padding=6),
+            scale=alt.Scale(type="log", padding=6) if logarithmic else alt.Scale(zero=True, padding=6),
             axis=alt.Axis(format=form, tickCount=4, labelOverlap="greedy", labelSeparation=6),
         ),
         color=theme.colour(frames.groups(table), order, legend=None),

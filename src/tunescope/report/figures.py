@@ -1,7 +1,7 @@
 """What the page shows below the answers, in order, with the words that go beside each chart."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -9,6 +9,8 @@ import altair as alt
 from tunescope.report import charts
 from tunescope.report.cost import cost
 from tunescope.report.heatmap import entropy_by_layer
+from tunescope.report.quality import quality
+from tunescope.report.shifts import heads, shifts
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
@@ -63,8 +65,8 @@ FIGURES = (
         "Each dot is one run; a larger dot is a larger learning rate. To the right: better at the task "
         "it was tuned for. Higher: more of its zero-shot accuracy kept; the dashed "
         "line is the model before tuning.",
-        "There is no zero-shot retention to set against test accuracy: the study has no zero-shot task, or "
-        "no run was measured on both.",
+        "There is no zero-shot retention to set against the task: the study has no zero-shot task, or no run "
+        "was measured on both.",
         False,
         charts.trade_off,
     ),
@@ -86,9 +88,9 @@ FIGURES = (
         "tuned encoder under the original text head. A drop in both sits in the encoder; a drop under the "
         "trained head alone sits in the head. The dashed line is the model before "
         "tuning, under the text head.",
-        "No accuracy under a shift is in the table.",
+        "Nothing that was measured under a shift is in the table.",
         True,
-        charts.shifts,
+        shifts,
     ),
     Figure(
         "training",
@@ -100,3 +102,15 @@ FIGURES = (
         charts.training,
     ),
 )
+
+
+def figures(table: "Table") -> tuple[Figure, ...]:
+    """The parts of the page, in words that fit what was measured."""
+    if heads(table) != {"trained"}:
+        return FIGURES
+    caption = (
+        f"{quality(table).name.capitalize()} by setting, mean over seeds, read under the trained head. There "
+        "is no text head to read the same encoder under, so a drop may sit in the encoder or in the head."
+    )
+    one_head = {"title": "Under a shift", "caption": caption}
+    return tuple(replace(figure, **one_head) if figure.key == "shifts" else figure for figure in FIGURES)

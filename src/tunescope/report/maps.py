@@ -5,12 +5,16 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tunescope.report.frames import Run
+
+if TYPE_CHECKING:
+    from tunescope.results.table import Table
 
 AFTER = "attention.rollout"  # [image, patch] or [image, row, column]: each map's share of attention by patch
 BEFORE = "attention.rollout.base"  # the same for the model before tuning
@@ -99,6 +103,13 @@ def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:
         top=top,
         left_out=tuple(list(first)[len(shown) :]),
     )
+
+
+def absent(table: "Table") -> str:
+    """Why there is no grid, in a sentence."""
+    if table.rows.column("tower").unique().drop_null().to_pylist() == ["text"]:
+        return "Maps are laid over images, and these runs read texts."
+    return "No attention maps were published: the study has no attention probe, or no run of it was measured."
 
 
 def fair_shares(maps: NDArray) -> NDArray[np.float64]:

@@ -1,10 +1,11 @@
 """The table of runs and the definitions of what was measured, as the page lists them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tunescope.report import charts, frames
+from tunescope.report.quality import ACCURACY, CORRELATION, SHIFTED, TEST, quality
 from tunescope.results.metric import Derived, Metric, declared
 from tunescope.study.study import Member, Study
 
@@ -17,16 +18,14 @@ STOPPED, CONVERGED = "training.stopped", "training.converged"
 Form = Literal["percent", "signed", "plain"]
 
 _COLUMNS: tuple[tuple[str, str, frames.Where | None, bool, Form], ...] = (
-    ("test accuracy", charts.ACCURACY, charts.TEST, False, "percent"),
+    ("test accuracy", ACCURACY.metric, TEST, False, "percent"),
+    ("test Spearman", CORRELATION.metric, TEST, False, "plain"),
+    ("test Pearson", "transfer.pearson", TEST, False, "plain"),
+    ("test squared error", "transfer.squared_error", TEST, False, "plain"),
     ("zero-shot kept", charts.RETENTION, charts.ZERO_SHOT, False, "percent"),
-    (
-        "shifts, trained head",
-        charts.ACCURACY,
-        {"split": "shift:*", "component": "trained"},
-        False,
-        "percent",
-    ),
-    ("shifts, text head", charts.ACCURACY, {"split": "shift:*", "component": "text"}, False, "percent"),
+    ("shifts, trained head", ACCURACY.metric, SHIFTED, False, "percent"),
+    ("shifts, text head", ACCURACY.metric, SHIFTED | {"component": "text"}, False, "percent"),
+    ("shifts, Spearman", CORRELATION.metric, SHIFTED, False, "plain"),
     ("entropy change, nats", frames.ENTROPY, None, False, "signed"),
     ("its mean magnitude", frames.ENTROPY, None, True, "plain"),
     ("trained parameters", "training.trainable", None, False, "plain"),
@@ -128,6 +127,9 @@ class Definitions:
 def definitions(table: "Table") -> Definitions:
     """The definition of every metric in the table, its derived forms beside it."""
     known = declared()
+    if quality(table) is CORRELATION:  # whose loss is an error and no cross-entropy
+        loss = known["training.loss"]
+        known = known | {loss.name: replace(loss, unit="the labels' unit, squared")}
     forms: dict[str, list[str]] = {}
     unknown: list[str] = []
     for name in table.metrics():

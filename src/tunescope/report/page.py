@@ -18,7 +18,7 @@ from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from tunescope.report import formats, frames, maps, theme
-from tunescope.report.figures import FIGURES
+from tunescope.report.figures import figures
 from tunescope.report.forest import evidence
 from tunescope.report.overview import definitions, overview
 from tunescope.report.written import PAGE
@@ -105,13 +105,14 @@ def render(
     with debug_mode(False):  # the tests hold every chart against the schema; here that takes most of a second
         charted = [(answer, evidence(answer, groups)) for answer in answers]
         drawn = [(answer, None if chart is None else embed(chart)) for answer, chart in charted]
-        figures = [(figure, [embed(chart) for chart in figure.draw(table)]) for figure in FIGURES]
+        shown = [(figure, [embed(chart) for chart in figure.draw(table)]) for figure in figures(table)]
     context = {
         "study": study,
         "made": made,
         "answers": drawn,
-        "figures": figures,
+        "figures": shown,
         "maps": maps.grid(frames.runs(table), arrays),
+        "no_maps": maps.absent(table),
         "overview": overview(table, study),
         "definitions": definitions(table),
         "specs": specs,

@@ -47,8 +47,7 @@ class Penalties:
         penalties = [penalty for penalty in spec.penalties if isinstance(penalty, Penalty)]
         self.watched = frozenset[str]().union(*(penalty.watches for penalty in penalties))
         _check_processes(penalties, spec, world)
-        for penalty in penalties:
-            _check(penalty, encoder, installed, spec)
+        check_penalties(encoder, installed, spec)
         self.prepared = []
         for penalty in penalties:
             with (installed.without() if penalty.watches else None) or nullcontext():
@@ -83,6 +82,18 @@ class Penalties:
         for penalty, state in self.prepared:
             parts[penalty.kind] = parts.get(penalty.kind, 0) + penalty.value(state, shown, indices)
         return parts
+
+
+def check_penalties(encoder: Encoder, installed: Installed, spec: RunSpec) -> None:
+    """Whether the run's penalties fit its method and its augmentation; nothing is computed.
+
+    Raises:
+        MethodError: a penalty compares single images, and they are augmented; or it looks at a tower in which
+            nothing is trained.
+    """
+    for penalty in spec.penalties:
+        if isinstance(penalty, Penalty):
+            _check(penalty, encoder, installed, spec)
 
 
 def _check_processes(penalties: list[Penalty], spec: RunSpec, world: int) -> None:
