@@ -16,8 +16,11 @@ export TOKENIZERS_PARALLELISM ?= false
 demo: .venv/.ready
 	$(BIN)/tunescope run studies/demo.yaml
 
+# Tests that start processes of their own, and kill them, come after those that can share the cores.
 test: .venv/.ready lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python tools/text_example.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --ignore=tests/engine
+	$(BIN)/python -m pytest tests/engine
 
 lint: .venv/.ready
 	$(BIN)/ruff check
