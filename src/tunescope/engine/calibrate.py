@@ -89,6 +89,7 @@ def figures(spec: RunSpec, store: Store) -> Figures:
         store: where decoded images are shared.
     """
     from tunescope.data.task import task_examples
+    from tunescope.engine.change import change_of
     from tunescope.engine.images import decoded
     from tunescope.engine.monitor import few
     from tunescope.engine.tower import tower_of
@@ -108,7 +109,8 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     installed = install(spec, encoder, tower_of(spec, encoder))
     setup = loaded - started + time.perf_counter() - there
     tuning = _tuning(encoder, installed, head, spec, examples["train"], examples["val"])
-    subject = Subject(encoder, head, installed.tower, measured(examples))
+    change = change_of(spec, installed)
+    subject = Subject(encoder, head, installed.tower, measured(examples), change=change)
     measure = sum(_looking(probe, subject) for probe in probes_of(spec))
     look = 0.0
     if spec.train.monitor is not None:
@@ -195,8 +197,9 @@ def _looking(probe: "Probe", subject: "Subject") -> float:
         part = {split: few(examples, count) for split, examples in subject.examples.items()}
         found = observe([probe], replace(subject, examples=part))
         derive([probe], found, found)
-        read = {row.split for row in found[probe.kind].rows if row.split in part}
-        return time.perf_counter() - started, read or set(part)
+        rows = found[probe.kind].rows
+        read = {row.split for row in rows if row.split in part} if rows else set(part)
+        return time.perf_counter() - started, read
 
     seconds, read = look(EXAMPLES)
     sizes = [len(subject.examples[split]) for split in read]

@@ -1,7 +1,7 @@
 """Live monitors: probes that look at the model while it is tuned, and may end the tuning."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from tunescope.data.examples import Examples
 from tunescope.engine.questions import DECIDING, check_monitor
 from tunescope.errors import Diverged, ModelError, StudyError
 from tunescope.models.encoder import Encoder
+from tunescope.probes.change import WeightChange
 from tunescope.probes.measure import Observed, derive, observe
 from tunescope.probes.probe import Subject, probes_of
 from tunescope.probes.sample import spread
@@ -39,9 +40,14 @@ class LiveMonitor:
         tower: the tower that is tuned.
         examples: by split, as the task laid them out.
 
+    Attributes:
+        change: gives the change of the model's own weights; set once the method is installed.
+
     Raises:
         StudyError: the rule to stop by does not fit the probes, or a probe reads a split that is not there.
     """
+
+    change: Callable[[], WeightChange] | None = None
 
     def __init__(self, spec: Monitor, encoder: Encoder, tower: str, examples: dict[str, Examples]):
         check_monitor(spec)
@@ -78,8 +84,9 @@ class LiveMonitor:
         return Looked(rows, self._cause(step, rows))
 
     def _observe(self, head: nn.Module | None, step: int) -> Observed:
+        subject = Subject(self._encoder, head, self._tower, self._examples, change=self.change)
         try:
-            return observe(self._probes, Subject(self._encoder, head, self._tower, self._examples))
+            return observe(self._probes, subject)
         except ModelError:
             inputs = next(iter(self._examples.values())).inputs
             if step == 0 or self._encoder.features(inputs).isfinite().all():

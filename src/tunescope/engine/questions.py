@@ -7,6 +7,7 @@ from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Probe, probes_of
 from tunescope.results.metric import AFTER, SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
+from tunescope.study.component import component_class, names
 from tunescope.study.question import Question
 from tunescope.study.run import Monitor
 from tunescope.study.study import Study
@@ -63,13 +64,19 @@ def check_monitor(monitor: Monitor, place: str = "train.monitor") -> None:
     rule = monitor.stop_on_collapse
     if rule is None:
         return
-    there = {name: probe for probe in probes for name in _written(probe)}
+    there = {name: one for one in probes for name in _written(one)}
     if rule.metric not in there:
         raise StudyError(
             f"{place}.stop_on_collapse: its probes do not write the metric {rule.metric!r} while tuning; "
             f"{nearest(rule.metric, there)}"
         )
-    split = getattr(there[rule.metric], "split", None)
+    probe = there[rule.metric]
+    split = getattr(probe, "split", None)
+    if split is None and not any("split" in metric.dims for metric in probe.metrics):
+        raise StudyError(
+            f"{place}.stop_on_collapse: {rule.metric!r} is measured of weights and on no examples, and a run "
+            f"is stopped by what is seen of {' or '.join(DECIDING)}; take a metric such as attention.entropy"
+        )
     if split not in (None, *DECIDING):
         raise StudyError(
             f"{place}.stop_on_collapse: {rule.metric!r} is measured on {split!r}, and no choice is made on "
@@ -115,6 +122,19 @@ def _mistakes(
         yield f"'at: best' chooses by the probe {CHOOSER!r}; add it to 'probes', or say 'at: all'"
 
 
+def _measured_by(metric: str) -> str:
+    """The probe that writes a metric, or the first part of its name where none does.
+
+    >>> _measured_by("heads.update"), _measured_by("transfer.acc1.change"), _measured_by("training.loss")
+    ('updates', 'transfer', 'training')
+    """
+    for kind in names("probe"):
+        for own in getattr(component_class("probe", kind), "metrics", ()):
+            if metric == own.name or metric.startswith(f"{own.name}."):
+                return kind
+    return metric.split(".", 1)[0]
+
+
 def _without_after(question: Question, after: Mapping[str, bool]) -> Iterator[str]:
     """Why a group that is asked about has no such row: `after` says which groups have that part."""
     if question.metric not in {metric.name for metric in AFTER}:
@@ -132,7 +152,7 @@ def _unmeasured(question: Question, there: set[str], at_steps: Mapping[str, set[
     metric, steps = question.metric, question.where.get("step", "")
     if fnmatchcase("", steps) and metric in there:
         return
-    probe = metric.split(".", 1)[0]
+    probe = _measured_by(metric)
     for group in question.compare or question.among or at_steps:
         if steps and metric in at_steps[group]:
             continue

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tunescope.data.examples import Examples
 from tunescope.data.task import task_examples
 from tunescope.engine.after import Fetch, averaged, edited, in_memory, with_ingredients
 from tunescope.engine.base import observe_base, write_arrays
+from tunescope.engine.change import change_of
 from tunescope.engine.images import decoded
 from tunescope.engine.job import Job
 from tunescope.engine.monitor import LiveMonitor
@@ -110,6 +111,8 @@ def tune(
     monitor = None if watching is None else LiveMonitor(watching, encoder, tower, others)
     head = head_for(spec, encoder, examples["train"])
     installed = install(spec, encoder, tower)
+    if monitor is not None:
+        monitor.change = change_of(spec, installed)
     after, val = spec.after, examples["val"]
     if isinstance(after, Soup):
         here = partial(in_memory, lambda run: tune(run, on_step).weights())
@@ -138,7 +141,8 @@ def measure(tuned: Tuned) -> Measurement:
     """Measure a tuned model as it would be used, adapters active, beside its base."""
     probes = probes_of(tuned.spec)
     subject = Subject(tuned.encoder, tuned.head, tuned.installed.tower, measured(tuned.examples))
-    active = observe(probes, subject)
+    change = change_of(tuned.spec, tuned.installed)
+    active = observe(probes, replace(subject, change=change))
     off = tuned.installed.without()
     base_only = None
     if off is not None:

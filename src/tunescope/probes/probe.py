@@ -12,11 +12,14 @@ from tunescope.study.run import Monitor, RunSpec
 from tunescope.study.study import Study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from torch import nn
 
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
+    from tunescope.probes.change import WeightChange
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Subject:
         tower: the tower that the task tunes.
         examples: by split: `val`, `probe`, `test`, `shift:<data>`, `zero_shot:<data>`.
         batch_size: examples per forward pass.
+        change: gives the change of the model's own weights, as it is when called; None where nothing has
+            changed them: the base model, and the tuned one with its adapter off.
     """
 
     encoder: "Encoder"
@@ -36,6 +41,7 @@ class Subject:
     tower: str
     examples: "dict[str, Examples]"
     batch_size: int = 128
+    change: "Callable[[], WeightChange] | None" = None
 
 
 @dataclass(frozen=True)

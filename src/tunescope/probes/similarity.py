@@ -89,6 +89,17 @@ def effective_rank(x: Float[np.ndarray, "n d"]) -> float:
     sigma = np.linalg.svd(centred(x), compute_uv=False)
     if not sigma.any():
         return 0.0
+    return entropy_rank(sigma)
+
+
+def entropy_rank(sigma: Float[np.ndarray, " r"]) -> float:
+    """exp(−Σ pᵢ ln pᵢ), pᵢ = σᵢ / Σσ: from singular values, of which one is above zero.
+
+    Source: Roy & Vetterli 2007, section 2.
+
+    >>> round(entropy_rank(np.array([3.0, 3.0, 3.0, 0.0])), 12)
+    3.0
+    """
     p = sigma[sigma > 0] / sigma.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
 
