@@ -43,7 +43,7 @@ def test_minilm_is_read_as_plain_transformers_reads_it_and_watched_as_it_attends
 def test_it_learns_to_tell_praise_from_complaint():
     tuned = ts.tune(
         str(FOLDER / "all-MiniLM-L6-v2"),
-        f"text:{FOLDER}/sentences/amazon.csv",
+        f"text:{FOLDER}/sentences/movies.csv",
         adapt="linear_probe",
         lr=1e-2,
         train={"epochs": 10, "batch_size": 32},
@@ -51,5 +51,5 @@ def test_it_learns_to_tell_praise_from_complaint():
         max_tokens=32,
     )
     found = {(row.metric, row.split): row.value for row in ts.measure(tuned).rows}
-    assert found["transfer.acc1", "test"] > 0.7  # 58 % are praise
-    assert found["transfer.matthews", "test"] > 0.35
+    assert found["transfer.acc1", "test"] > 0.62  # half of them are praise
+    assert found["transfer.matthews", "test"] > 0.25

@@ -27,10 +27,10 @@ SENTENCES = (
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
 )
 SETS = {  # name → its file's, and how many sentences are kept, spread evenly: enough for a study of minutes
-    "movies": ("movieReviewSnippets", 2400),
-    "amazon": ("amazonReviewSnippets", 1000),
-    "tweets": ("tweets", 1000),
-    "editorials": ("nytEditorialSnippets", 1000),
+    "movies": ("movieReviewSnippets", 1600),
+    "amazon": ("amazonReviewSnippets", 500),
+    "tweets": ("tweets", 500),
+    "editorials": ("nytEditorialSnippets", 500),
 }
 NEUTRAL = 0.5  # ratings nearer to 0 are neither positive nor negative
 
