@@ -71,8 +71,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
     },
     "probe": {
         "attention": "tunescope.probes.attention:AttentionProbe",
+        "heads": "tunescope.probes.heads:HeadsProbe",
         "representation": "tunescope.probes.representation:RepresentationProbe",
         "transfer": "tunescope.probes.transfer:TransferProbe",
+        "updates": "tunescope.probes.updates:UpdatesProbe",
     },
 }
 

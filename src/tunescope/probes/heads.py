@@ -1,0 +1,245 @@
+"""Which attention heads matter: taken out one by one, and by the gradients of their gates."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tunescope.errors import MethodError, StudyError
+from tunescope.probes.probe import Measurement, Probe, Subject
+from tunescope.results.metric import Derived, Metric
+from tunescope.results.row import Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from tunescope.data.examples import Examples
+    from tunescope.probes.head_losses import HeadLosses
+
+AT_MOST = 256  # examples, where a study does not say
+FEATURES, HEAD = "_heads.features", "_heads.head"  # of the base; of a trained linear head
+
+_MICHEL = "Michel et al. 2019, section 2.2"
+_COMPARED: tuple[Derived, ...] = ("base", "base_only", "change")
+_PROXIES = {
+    "gate_gradient": "mean |∂ℓ/∂gate|",
+    "gate_gradient_signed": "−mean ∂ℓ/∂gate, the first-order estimate of importance",
+    "gate_fisher": "mean (∂ℓ/∂gate)²",
+}
+
+
+def _metric(
+    quantity: str,
+    low: float | None,
+    definition: str,
+    source: str,
+    derived: tuple[Derived, ...] = (*_COMPARED, "change_relative"),
+) -> Metric:
+    dims = ("tower", "layer", "head", "component")
+    return Metric(f"heads.{quantity}", dims, "nats", (low, None), None, definition, source, derived)
+
+
+def _agreement(proxy: str) -> tuple[Metric, Metric]:
+    dims = ("tower", "component")
+    derived: tuple[Derived, ...] = ("base", "base_only")
+    what = f"of importance and {_PROXIES[proxy]}, over all heads of the tower"
+    return (
+        Metric(
+            f"heads.agreement.{proxy}_kendall",
+            dims,
+            "1",
+            (-1.0, 1.0),
+            "higher",
+            f"Kendall's τ-b {what}",
+            "Kendall 1945",
+            derived,
+        ),
+        Metric(
+            f"heads.agreement.{proxy}_top",
+            dims,
+            "1",
+            (0.0, 1.0),
+            "higher",
+            f"share of heads in both top quarters, {what}; 1/4 by chance",
+            "tunescope",
+            derived,
+        ),
+    )
+
+
+class HeadsProbe(Probe):
+    """What every attention head is worth: the loss without it, exactly, and what its gate's gradient says.
+
+    ℓᵢ is the cross-entropy of example i, whatever it was trained on, or its squared error (not in nats) where
+    labels are numbers. Component `trained` is read under the trained head, `text` under the
+    head made of prompts, where there is one, as the transfer probe has it; the base has `text` alone. What
+    its heads are worth to the trained head is `heads.importance_pre`: the base's features under it, where
+    it is linear. Labels decide the loss, so a tower that does not read the split's inputs is not measured,
+    nor is an attention pooling head (SigLIP's vision), which has no gates.
+
+    Arrays: `heads.subset` [n], indices of the examples in the split; and per component
+    `heads.losses.<component>` [1 + L·H, n], row 0 with all heads, row 1 + l·H + h without head h of layer l,
+    `heads.gradients.<component>` [L, H, n], and `heads.interval.<component>` [L, H, 2], the paired bootstrap
+    interval (95 %, BCa) of importance.
+
+    Args:
+        split: which examples; trained on none of them.
+        subset: how many of them, spread evenly over the split; None = 256, or all where there are fewer.
+        ablation: a head's output becomes zero, or its mean over these examples: at each token position for
+            images, over all real tokens for texts.
+        precision: of the forward passes without a head. bfloat16 is faster and less exact; gradients are
+            float32 always.
+    """
+
+    kind: str = "heads"
+    split: str = "val"
+    subset: Annotated[int, Field(ge=2)] | None = None
+    ablation: Literal["zero", "mean"] = "zero"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        _metric("importance", None, "mean of ℓᵢ without the head − ℓᵢ with all heads", _MICHEL, _COMPARED),
+        _metric(
+            "importance_pre",
+            None,
+            "importance in the model before tuning, under the head that was trained later",
+            _MICHEL,
+            (),
+        ),
+        _metric("gate_gradient", 0.0, "mean |∂ℓᵢ/∂gate| at gate = 1", "Michel et al. 2019, section 4.1"),
+        _metric("gate_gradient_signed", None, "mean ∂ℓᵢ/∂gate at gate = 1", "tunescope", _COMPARED),
+        _metric("gate_fisher", 0.0, "mean (∂ℓᵢ/∂gate)², of single examples' gradients", "tunescope"),
+        *(metric for proxy in _PROXIES for metric in _agreement(proxy)),
+    )
+    source: ClassVar[str] = "Michel et al. 2019, arXiv 1905.10650"
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Rows per component, layer and head, and the arrays.
+
+        Raises:
+            StudyError: the split is not there, or has fewer examples than asked for.
+            MethodError: the tower that the task tunes does not read the split.
+        """
+        from tunescope.probes.head_losses import head_losses
+        from tunescope.probes.sample import spread
+
+        examples = self._examples(subject)
+        subset = spread(self.subset or AT_MOST, len(examples))
+        under = _heads_on_top(subject, examples)
+        found = head_losses(
+            subject.encoder,
+            examples.tower,
+            list(under.values()),
+            examples.inputs[subset],
+            examples.labels[subset],
+            mean=self.ablation == "mean",
+            precision=self.precision,
+            batch_size=subject.batch_size,
+            keep=subject.head is None,
+        )
+        rows: list[Row] = []
+        arrays = {"heads.subset": subset}
+        for k, component in enumerate(under):
+            rows += self._rows(found, k, examples.tower, component)
+            arrays |= _arrays(found, k, component)
+        if subject.head is None:
+            assert found.features is not None
+            arrays[FEATURES] = found.features
+        else:
+            arrays |= _linear(subject.head)
+            arrays["_heads.labels"] = examples.labels[subset]
+        return Measurement(rows, arrays)
+
+    def compare(self, base: Measurement, active: Measurement) -> list[Row]:
+        """`heads.importance_pre`: the base's features without each head, under the trained head."""
+        if f"{HEAD}.weight" not in active.arrays:
+            return []
+        from tunescope.probes.head_losses import linear_losses
+
+        given = active.arrays
+        losses = linear_losses(
+            base.arrays[FEATURES], given[f"{HEAD}.weight"], given[f"{HEAD}.bias"], given["_heads.labels"]
+        )
+        own = [row for row in active.rows if row.metric == "heads.importance" and row.component == "trained"]
+        return [
+            row._replace(metric="heads.importance_pre", value=value, std=std)
+            for row, (value, std) in zip(own, map(_mean, losses[1:] - losses[0]), strict=True)
+        ]
+
+    def _examples(self, subject: Subject) -> "Examples":
+        found = self.examples(subject, self.split)
+        if found.tower != subject.tower:
+            raise MethodError(
+                f"{self.kind} probe: split {self.split!r} is read by the {found.tower} tower, and the "
+                f"{subject.tower} tower is tuned: expected a split that this one reads"
+            )
+        if self.subset is not None and self.subset > len(found):
+            raise StudyError(
+                f"{self.kind} probe: subset {self.subset}, but split {self.split!r} has {len(found)} "
+                "examples; expected at most as many, or null for as many as there are"
+            )
+        return found
+
+    def _rows(self, found: "HeadLosses", k: int, tower: str, component: str) -> list[Row]:
+        import numpy as np
+
+        from tunescope.probes.agreement import kendall, top_overlap
+
+        place: dict[str, Any] = {"tower": tower, "component": component, "split": self.split}
+        place["n"] = found.whole.shape[1]
+        gradients = found.gradients[k]
+        each = {
+            "importance": found.differences[k],
+            "gate_gradient": np.abs(gradients),
+            "gate_gradient_signed": gradients,
+            "gate_fisher": gradients**2,
+        }
+        rows = []
+        for quantity, values in each.items():
+            for layer, head in np.ndindex(values.shape[:2]):
+                value, std = _mean(values[layer, head])
+                rows.append(Row(f"heads.{quantity}", value, layer=layer, head=head, std=std, **place))
+        importance = each["importance"].mean(-1)
+        for proxy in _PROXIES:
+            cheap = each[proxy].mean(-1) * (-1 if proxy == "gate_gradient_signed" else 1)
+            name = f"heads.agreement.{proxy}"
+            rows.append(Row(f"{name}_kendall", kendall(cheap, importance), **place))
+            rows.append(Row(f"{name}_top", top_overlap(cheap, importance), **place))
+        return rows
+
+
+def _heads_on_top(subject: Subject, examples: "Examples") -> "dict[str, nn.Module]":
+    """What may stand on the features, by component, as the transfer probe reads them."""
+    from tunescope.models.heads import text_head
+
+    heads = {} if subject.head is None else {"trained": subject.head}
+    if subject.encoder.joint and examples.tower == "vision" and not examples.regression:
+        heads["text"] = text_head(subject.encoder, examples.class_names, examples.templates)
+    return heads
+
+
+def _arrays(found: "HeadLosses", k: int, component: str) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    from tunescope.probes.mean_interval import mean_intervals
+
+    n = found.whole.shape[1]
+    losses = np.concatenate([found.whole[k][None], found.without[k].reshape(-1, n)])
+    return {
+        f"heads.losses.{component}": losses.astype(np.float32),
+        f"heads.gradients.{component}": found.gradients[k].astype(np.float32),
+        f"heads.interval.{component}": mean_intervals(found.differences[k]),
+    }
+
+
+def _linear(head: "nn.Module") -> "dict[str, np.ndarray]":
+    """The weights of a linear head; of any other, nothing."""
+    from tunescope.models.heads import LinearHead
+
+    if not isinstance(head, LinearHead):
+        return {}
+    return {f"{HEAD}.{name}": p.detach().cpu().numpy() for name, p in head.linear.named_parameters()}
+
+
+def _mean(values: "np.ndarray") -> tuple[float, float | None]:
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
