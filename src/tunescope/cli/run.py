@@ -48,7 +48,7 @@ def call(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in Options.__dataclass_fields__}
     options, planned = Options(**given), plan(study, store)
     with Progress(study.study, planned, options.chosen(planned), quiet=args.quiet) as progress:
-        result = api.run(study, args.results, tell=progress.tell, **given)
+        result = api.run(args.study, args.results, tell=progress.tell, **given)
     if args.json:
         print(json.dumps(_document(result), indent=1, ensure_ascii=False))
     else:

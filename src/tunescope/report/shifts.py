@@ -11,6 +11,9 @@ from tunescope.report.quality import quality
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
+# References of data may be paths: their ends tell them apart.
+_SHORT = "length(datum.label) > 22 ? '…' + slice(datum.label, -21) : datum.label"
+
 
 def heads(table: "Table") -> set[str]:
     """The heads that shifts were read under: `trained`, and `text`, the head made of the names of classes."""
@@ -73,7 +76,7 @@ def shifts(table: "Table") -> list[alt.FacetChart]:
     return [
         alt.layer(*([before] if known else []), join, dots, data=alt.Data(values=records))
         .properties(width=145, height=alt.Step(20))
-        .facet(column=alt.Column("split:N", sort=splits, title=None))
+        .facet(column=alt.Column("split:N", sort=splits, title=None, header=alt.Header(labelExpr=_SHORT)))
         .properties(
             spacing=18,
             description=f"{good.name.capitalize()} by setting, in distribution and under each shift: filled "
