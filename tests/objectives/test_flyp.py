@@ -13,6 +13,7 @@ from tunescope.methods.full import Full
 from tunescope.methods.linear_probe import LinearProbe
 from tunescope.methods.per_tower import PerTower
 from tunescope.models.encoder import Encoder
+from tunescope.objectives.contrast import info_nce
 from tunescope.objectives.flyp import FLYP
 from tunescope.results.store import Store
 from tunescope.training.checkpoint import Checkpoint
@@ -179,3 +180,14 @@ def test_with_nothing_to_train_it_is_refused(tiny):
     head = FLYP(temperature="fixed").build_head(encoder, NAMES, TEMPLATES)
     with pytest.raises(MethodError, match=r"linear_probe with objective: flyp leaves nothing to train"):
         train(encoder, LinearProbe().install(encoder), head, said, TRAIN, VAL)
+
+
+def test_with_one_text_for_each_class_several_positives_are_the_same_loss_and_with_more_they_are_not():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(8, 5, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1, 2, 0, 2, 1, 1])
+    texts = torch.randn(3, 5, generator=generator, dtype=torch.float64)[labels]
+    alone, together = torch.eye(8).bool(), labels[:, None] == labels
+    torch.testing.assert_close(info_nce(images @ texts.T, alone), info_nce(images @ texts.T, together))
+    other = texts + 0.1 * torch.randn(8, 5, generator=generator, dtype=torch.float64)  # as templates differ
+    assert abs(info_nce(images @ other.T, alone) - info_nce(images @ other.T, together)) > 1e-3

@@ -26,7 +26,9 @@ class FLYP(Objective):
 
     Args:
         several_positives: False, as published: the other examples of a class in the batch are negatives.
-            True: all captions of an image's class are its positives, with equal shares of the target.
+            True: all captions of an image's class are its positives, with equal shares of the target. With
+            one template both are the same for CLIP: captions of a class are then one text, whose logits are
+            equal, and every share counts alike.
         temperature: `trained` from the model's own on, and SigLIP's bias with it, not limited (CLIP's own
             training kept the scale below 100); or `fixed`.
     """
