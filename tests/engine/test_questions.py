@@ -54,6 +54,7 @@ def test_what_the_runs_will_answer_passes(question):
         (("attention",), {"at": "best"}, "'at: best' chooses by the probe 'transfer'"),
         (("attention", "transfer"), {"where": {"spilt": "val"}}, "'spilt'; did you mean 'split'"),
         (("attention", "transfer"), {"at": {"rl": 1.0}}, "no factor 'rl'"),
+        (("attention", "transfer"), {"at": {"lr": 0.01}}, "lr = 0.01, and no run has it; did you mean"),
         (("attention", "transfer"), {"compare": None, "against": "rank"}, "no factor 'rank'"),
     ],
 )

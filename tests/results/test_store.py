@@ -56,6 +56,7 @@ any_row = st.builds(
     component=texts,
     split=texts,
     step=numbers,
+    point=st.none() | values,
     std=st.none() | values,
     n=numbers,
 )

@@ -1,4 +1,5 @@
 import math
+import re
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
@@ -81,6 +82,20 @@ def test_steps_stay_out_unless_they_are_asked_for(table):
     assert table.per_run("training.loss") == []
     assert by_run(table.per_run("training.loss", {"step": "*"})) == {"b": 8.0, "a": 2.5}
     assert by_run(table.per_run("training.loss", {"step": 2})) == {"a": 2.0}
+
+
+def test_points_of_a_curve_stay_out_unless_they_are_asked_for():
+    path = [Row("landscape.path_loss", 2.0 - alpha, point=alpha) for alpha in (0.0, 0.5, 1.0)]
+    table = table_of({"a": [*path, Row("landscape.path_loss", 9.0)]}, [("a", "full", "done")])
+    assert by_run(table.per_run("landscape.path_loss")) == {"a": 9.0}
+    assert by_run(table.per_run("landscape.path_loss", {"point": "1"})) == {"a": 1.0}
+    assert by_run(table.per_run("landscape.path_loss", {"point": "5e-1"})) == {"a": 1.5}
+    assert by_run(table.per_run("landscape.path_loss", {"point": "?*"})) == {"a": 1.5}
+
+
+def test_rows_from_before_there_were_points_are_read(table):
+    old = Table(table.rows.drop_columns(["point"]), table.runs)
+    assert old.rows == table.rows
 
 
 def test_what_is_empty_is_the_empty_text(table):
@@ -223,6 +238,7 @@ random_row = st.builds(
     component=texts,
     split=texts,
     step=small,
+    point=st.none() | st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     std=st.none(),
     n=st.none(),
 )
@@ -232,13 +248,22 @@ patterns = st.text("ab*?1:shiftxy", max_size=4) | st.sampled_from(
 wheres = st.dictionaries(st.sampled_from(FILTERS), patterns, max_size=3)
 
 
+def asked(where: dict[str, str]) -> dict[str, str]:
+    """A number for `point` may be written in any way."""
+    if re.fullmatch(r"[0-9]+", where.get("point", "")):
+        return where | {"point": f"{int(where['point'])}.0"}
+    return where
+
+
 def reference(rows: list[Row], metric: str, where: dict[str, str], reduce: str) -> float | None:
     numbers = []
     for row in rows:
-        if row.metric != metric or ("step" not in where and row.step is not None):
+        if row.metric != metric or any(
+            name not in where and getattr(row, name) is not None for name in ("step", "point")
+        ):
             continue
         said = {name: "" if getattr(row, name) is None else str(getattr(row, name)) for name in where}
-        if all(said[name] == glob or fnmatchcase(said[name], glob) for name, glob in where.items()):
+        if all(said[name] == glob or fnmatchcase(said[name], glob) for name, glob in asked(where).items()):
             numbers.append(row.value)
     if not numbers:
         return None

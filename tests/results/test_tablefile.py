@@ -82,7 +82,7 @@ def test_the_csv_holds_every_row_beside_its_run(tmp_path):
         "run": "ab", "study": "s", "group": "full", "name": "n", "status": "done", "cause": "",
         "lr": "0.001", "run_layer": "7",
         "probe": "transfer", "metric": "transfer.acc1", "tower": "", "layer": "", "head": "",
-        "component": "", "split": "test", "step": "", "value": "0.5", "std": "", "n": "",
+        "component": "", "split": "test", "step": "", "point": "", "value": "0.5", "std": "", "n": "",
     }  # fmt: skip
 
 

@@ -139,6 +139,33 @@ def test_an_image_size_is_the_studys_or_a_groups_and_may_be_an_axis():
     assert [member.factors.get("image_size") for member in members] == [None, 48, 96]
 
 
+def test_a_group_may_have_a_task_and_a_model_of_its_own_and_both_may_be_axes():
+    said = {
+        "study": "s",
+        "model": "m",
+        "task": {"data": "d", "label": "kind", "min_per_class": 8},
+        "runs": {
+            "a": {"adapt": "full", "lr": 1e-3},
+            "b": {"adapt": "full", "lr": 1e-3, "task": {"data": ["e", "f"]}},
+            "c": {"adapt": "full", "lr": 1e-3, "model": ["m", "n"], "task": {"label": ["kind", "hue"]}},
+        },
+    }
+    members = Study.parse(said, "test").members()
+    told = [(one.spec.model, one.spec.task.data, one.spec.task.label) for one in members]
+    assert told == [
+        ("m", "d", "kind"),
+        ("m", "e", "kind"),
+        ("m", "f", "kind"),
+        *((model, "d", label) for model in ("m", "n") for label in ("kind", "hue")),
+    ]
+    assert {one.spec.task.min_per_class for one in members} == {8}
+    assert members[2].factors == {"lr": 1e-3, "data": "f", "seed": 0}
+    assert members[4].name == "c lr=0.001 model=m label=hue seed=0"
+    wrong = {"x": {"adapt": "full", "lr": 1e-3, "task": {"dta": "e"}}}
+    with pytest.raises(StudyError, match="did you mean 'data'"):
+        Study.parse(said | {"runs": wrong}, "test").members()
+
+
 def test_after_is_a_part_of_a_run_and_its_settings_may_be_axes():
     said = {
         "study": "s",

@@ -34,7 +34,10 @@ def check_questions(study: Study) -> None:
     there = there.union(*(_written(probe, but=()) for probe in probes))
     after = {member.group: member.spec.after is not None for member in members}
     at_steps = {group: stepped(monitor) for group, monitor in monitors.items()}
-    factors = {name for member in members for name in member.factors}
+    factors: dict[str, set[float | int | str]] = {}
+    for member in members:
+        for name, value in member.factors.items():
+            factors.setdefault(name, set()).add(value)
     kinds = {probe.kind for probe in probes}
     for question in study.questions:
         for mistake in (
@@ -108,7 +111,7 @@ def _mistakes(
     question: Question,
     there: set[str],
     at_steps: Mapping[str, set[str]],
-    factors: set[str],
+    factors: Mapping[str, set[float | int | str]],
     kinds: set[str],
 ) -> Iterator[str]:
     yield from _unmeasured(question, there, at_steps)
@@ -118,6 +121,10 @@ def _mistakes(
     for factor in (*question.fixed, *([question.against] if question.against else [])):
         if factor not in factors:
             yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"
+    for factor, value in question.fixed.items():
+        if factor in factors and value not in factors[factor]:
+            known = nearest(str(value), map(str, factors[factor]))
+            yield f"'at' asks for {factor} = {value}, and no run has it; {known}"
     if question.at == "best" and CHOOSER not in kinds:
         yield f"'at: best' chooses by the probe {CHOOSER!r}; add it to 'probes', or say 'at: all'"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunescope.probes.head_losses import HeadLosses
 
 AT_MOST = 256  # examples, where a study does not say
-FEATURES, HEAD = "_heads.features", "_heads.head"  # of the base; of a trained linear head
+FEATURES, HEAD, LABELS = "_heads.features", "_heads.head", "_heads.labels"  # of the base; of the trained
 
 _MICHEL = "Michel et al. 2019, section 2.2"
 _COMPARED: tuple[Derived, ...] = ("base", "base_only", "change")
@@ -121,65 +121,43 @@ class HeadsProbe(Probe):
             MethodError: the tower that the task tunes does not read the split.
         """
         from tunescope.probes.head_losses import head_losses
-        from tunescope.probes.sample import spread
 
-        examples = self._examples(subject)
-        subset = spread(self.subset or AT_MOST, len(examples))
-        under = _heads_on_top(subject, examples)
-        found = head_losses(
-            subject.encoder,
-            examples.tower,
-            list(under.values()),
-            examples.inputs[subset],
-            examples.labels[subset],
-            mean=self.ablation == "mean",
-            precision=self.precision,
-            batch_size=subject.batch_size,
-            keep=subject.head is None,
-        )
+        settings: Any = {name: getattr(self, name) for name in ("split", "subset", "ablation", "precision")}
+        found = head_losses(self, subject, **settings)
         rows: list[Row] = []
-        arrays = {"heads.subset": subset}
-        for k, component in enumerate(under):
-            rows += self._rows(found, k, examples.tower, component)
+        arrays = {"heads.subset": found.subset}
+        for k, component in enumerate(found.components):
+            rows += self._rows(found, k, subject.tower, component)
             arrays |= _arrays(found, k, component)
         if subject.head is None:
             assert found.features is not None
             arrays[FEATURES] = found.features
         else:
-            arrays |= _linear(subject.head)
-            arrays["_heads.labels"] = examples.labels[subset]
+            arrays |= {f"{HEAD}.{name}": value.cpu().numpy() for name, value in subject.head.state_dict().items()}
+            arrays[LABELS] = found.labels
         return Measurement(rows, arrays)
 
-    def compare(self, base: Measurement, active: Measurement) -> list[Row]:
-        """`heads.importance_pre`: the base's features without each head, under the trained head."""
-        if f"{HEAD}.weight" not in active.arrays:
-            return []
-        from tunescope.probes.head_losses import linear_losses
+    def compare(self, base: Measurement, active: Measurement) -> Measurement:
+        """What base and tuned model give together, on the same examples.
 
-        given = active.arrays
-        losses = linear_losses(
-            base.arrays[FEATURES], given[f"{HEAD}.weight"], given[f"{HEAD}.bias"], given["_heads.labels"]
-        )
-        own = [row for row in active.rows if row.metric == "heads.importance" and row.component == "trained"]
-        return [
-            row._replace(metric="heads.importance_pre", value=value, std=std)
-            for row, (value, std) in zip(own, map(_mean, losses[1:] - losses[0]), strict=True)
-        ]
+        Rows: `heads.importance_pre`, from the base's features without each head under the trained head.
+        Arrays: its losses and interval, and the paired intervals of what changed.
+        """
+        from tunescope.probes.mean_interval import mean_intervals
 
-    def _examples(self, subject: Subject) -> "Examples":
-        found = self.examples(subject, self.split)
-        if found.tower != subject.tower:
-            raise MethodError(
-                f"{self.kind} probe: split {self.split!r} is read by the {found.tower} tower, and the "
-                f"{subject.tower} tower is tuned: expected a split that this one reads"
-            )
-        if self.subset is not None and self.subset > len(found):
-            raise StudyError(
-                f"{self.kind} probe: subset {self.subset}, but split {self.split!r} has {len(found)} "
-                "examples; expected at most as many, or null for as many as there are"
-            )
-        return found
-
+        rows: list[Row] = []
+        arrays = {}
+        for component in ("trained", "text"):
+            name = f"heads.losses.{component}"
+            if name not in active.arrays:
+                continue
+            if component == "trained":
+                before = _losses_before(base, active)
+                arrays[f"heads.losses_pre.{component}"] = before.astype(np.float32)
+            elif name in base.arrays:
+                before = base.arrays[name]
+            else:
+                continue
     def _rows(self, found: "HeadLosses", k: int, tower: str, component: str) -> list[Row]:
         import numpy as np
 
@@ -208,16 +186,6 @@ class HeadsProbe(Probe):
         return rows
 
 
-def _heads_on_top(subject: Subject, examples: "Examples") -> "dict[str, nn.Module]":
-    """What may stand on the features, by component, as the transfer probe reads them."""
-    from tunescope.models.heads import text_head
-
-    heads = {} if subject.head is None else {"trained": subject.head}
-    if subject.encoder.joint and examples.tower == "vision" and not examples.regression:
-        heads["text"] = text_head(subject.encoder, examples.class_names, examples.templates)
-    return heads
-
-
 def _arrays(found: "HeadLosses", k: int, component: str) -> "dict[str, np.ndarray]":
     import numpy as np
 
@@ -230,15 +198,6 @@ def _arrays(found: "HeadLosses", k: int, component: str) -> "dict[str, np.ndarra
         f"heads.gradients.{component}": found.gradients[k].astype(np.float32),
         f"heads.interval.{component}": mean_intervals(found.differences[k]),
     }
-
-
-def _linear(head: "nn.Module") -> "dict[str, np.ndarray]":
-    """The weights of a linear head; of any other, nothing."""
-    from tunescope.models.heads import LinearHead
-
-    if not isinstance(head, LinearHead):
-        return {}
-    return {f"{HEAD}.{name}": p.detach().cpu().numpy() for name, p in head.linear.named_parameters()}
 
 
 def _mean(values: "np.ndarray") -> tuple[float, float | None]:

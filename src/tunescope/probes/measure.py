@@ -54,15 +54,15 @@ def derive(
     """The active model's rows, those that its probe makes of it and the base together (`Probe.compare`), and
     beside them the comparisons that each metric declares.
 
-    Rows are matched by tower, layer, head, component, split and step. `<metric>.base` and
+    Rows are matched by tower, layer, head, component, split, step and point. `<metric>.base` and
     `<metric>.base_only` are the other models' rows; `<metric>.change` is active − base,
     `<metric>.change_relative` (active − base) / |base|, `<metric>.retention` active / base. A row without a
     counterpart in the base (a trained head's, for one) has none of these three; where the base is 0, the two
     ratios are left out, and their rows are fewer than those of `.change`.
 
     Returns:
-        the rows, and arrays: the active model's by name, the base's as `<name>.base`; those whose names start
-        with `_` stay behind.
+        the rows, and arrays: the active model's and those of the comparison by name, the base's as
+        `<name>.base`; those whose names start with `_` stay behind.
 
     Raises:
         ValueError: a probe wrote a metric that it does not declare, or one twice.
@@ -71,15 +71,15 @@ def derive(
     arrays = {}
     for probe in probes:
         was, now = base[probe.kind], active[probe.kind]
-        off = None if base_only is None else _beside(probe, was, base_only[probe.kind])
-        rows += derived_rows(probe, was.rows, _beside(probe, was, now), off)
-        arrays |= _public(now.arrays)
+        both = probe.compare(was, now)
+        off = None
+        if base_only is not None:
+            without = base_only[probe.kind]
+            off = [*without.rows, *probe.compare(was, without).rows]
+        rows += derived_rows(probe, was.rows, [*now.rows, *both.rows], off)
+        arrays |= _public(now.arrays) | _public(both.arrays)
         arrays |= {f"{name}.base": array for name, array in _public(was.arrays).items()}
     return Measurement(rows, arrays)
-
-
-def _beside(probe: Probe, base: Measurement, active: Measurement) -> list[Row]:
-    return [*active.rows, *probe.compare(base, active)]
 
 
 def _public(arrays: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":

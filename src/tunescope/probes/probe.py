@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from tunescope.errors import StudyError, nearest
+from tunescope.probes.kept import InMemory, Kept, Progress, silent
 from tunescope.results.metric import Metric
 from tunescope.results.row import Row
 from tunescope.study.component import Component
@@ -34,6 +35,9 @@ class Subject:
         batch_size: examples per forward pass.
         change: gives the change of the model's own weights, as it is when called; None where nothing has
             changed them: the base model, and the tuned one with its adapter off.
+        kept: what long measurements of this model have computed already. It belongs to the model as it is:
+            `replace` passes it on, so a subject of another model, or of other examples, is given its own.
+        progress: told how far a long measurement has come: what is measured, done, of how many.
     """
 
     encoder: "Encoder"
@@ -42,6 +46,8 @@ class Subject:
     examples: "dict[str, Examples]"
     batch_size: int = 128
     change: "Callable[[], WeightChange] | None" = None
+    kept: Kept = field(default_factory=InMemory)
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,12 @@ class Probe(Component, ABC):
     def measure(self, subject: Subject) -> Measurement:
         """Measure one model. Rows carry plain metric names: `attention.entropy`, never `….change`."""
 
-    def compare(self, base: Measurement, active: Measurement) -> list[Row]:
-        """Rows that only base and tuned model together give, from what `measure` gave of each; here, none.
+    def compare(self, base: Measurement, active: Measurement) -> Measurement:
+        """What only base and tuned model together give, from what `measure` gave of each; here, nothing.
 
         They too carry plain names, and the metrics behind them derive at most `base_only`.
         """
-        return []
+        return Measurement([])
 
     def examples(self, subject: Subject, split: str) -> "Examples":
         """The examples of a split that this probe was told to read.

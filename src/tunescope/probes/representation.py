@@ -104,7 +104,7 @@ class RepresentationProbe(Probe):
             rows.append(Row("representation.norm_outliers", value, layer=layer, std=std, **place))
         return Measurement(rows, arrays)
 
-    def compare(self, base: Measurement, active: Measurement) -> list[Row]:
+    def compare(self, base: Measurement, active: Measurement) -> Measurement:
         """CKA and drift per layer; CKA only where there are at least four examples."""
         from tunescope.probes.similarity import cka, drift
 
@@ -117,7 +117,7 @@ class RepresentationProbe(Probe):
             apart = drift(after, before)
             value, std = float(apart.mean()), _std(apart)
             rows.append(Row("representation.drift", value, layer=layer, std=std, **place))
-        return rows
+        return Measurement(rows)
 
 
 def _each(arrays: "dict[str, np.ndarray]") -> "Iterator[tuple[int | None, np.ndarray]]":

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunescope.results.table import ALONG
+
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
@@ -104,6 +106,9 @@ def read(
 ) -> list[dict[str, Any]]:
     """Means of a metric's values over everything that `by` does not name.
 
+    Rows that stand at a step of the training, or at a point of a curve, stay out unless `by` or `where` names
+    that column.
+
     Args:
         table: the one table.
         metric: its name, as it stands there.
@@ -115,6 +120,9 @@ def read(
         one record for each combination: the columns of `by` and a finite `value`. No rows, no records.
     """
     rows = table.rows.filter(pc.field("metric") == metric)
+    for column in ALONG:
+        if column not in by and column not in (where or {}):
+            rows = rows.filter(pc.field(column).is_null())
     for column, glob in (where or {}).items():
         known = [value for value in rows.column(column).unique().to_pylist() if value is not None]
         wanted = pa.array(

@@ -18,7 +18,7 @@ from tunescope.results.manifest import Manifest, Unsound
 from tunescope.results.row import ENCODED, TEXTS, encoded
 from tunescope.results.writing import writing
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had no column `point`
 FILE = "rows.parquet"
 LOCK = "rows.lock"
 SUMS = "rows.sha256"  # of the file; while it is replaced, of the old one and the new one
@@ -196,7 +196,7 @@ def _content(
         rows.replace_schema_metadata({INDEX: index.encode()}),
         stream,
         compression="zstd",
-        use_dictionary=[*TEXTS, "layer", "head", "step", "n"],  # pyright: ignore[reportArgumentType]
+        use_dictionary=[*TEXTS, "layer", "head", "step", "point", "n"],  # pyright: ignore[reportArgumentType]
     )
     return stream.getvalue().to_pybytes(), now
 

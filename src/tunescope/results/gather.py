@@ -11,7 +11,7 @@ import pyarrow as pa
 from tunescope.errors import StoreError
 from tunescope.results.compact import Span, arranged
 from tunescope.results.published import Published
-from tunescope.results.row import ENCODED, ROWS, encoded
+from tunescope.results.row import ENCODED, encoded
 from tunescope.results.runs import runs_table
 from tunescope.results.snapshot import Snapshot, Standing
 from tunescope.results.store import Store
@@ -39,7 +39,7 @@ def gather(store: Store, members: Sequence[tuple[str, Member]], study: str) -> t
     published = [run for run, standing in standings.items() if standing.status != "missing"]
     try:
         return _rows(snapshot, published), runs
-    except (duckdb.Error, OSError, ValueError, pa.ArrowException) as error:
+    except (duckdb.Error, OSError, ValueError, KeyError, pa.ArrowException) as error:
         problems = "; ".join(map(str, store.verify(published))) or str(error)
         raise StoreError(
             f"{store.root}: {problems}; discard what is damaged (`tunescope verify` says how) and run the "
@@ -66,12 +66,11 @@ def _single(published: Mapping[str, Published | None]) -> pa.Table:
     paths = [glob.escape(os.path.abspath(file)) for file in files if file.exists()]
     if not paths:
         return ENCODED.empty_table()
-    columns = ", ".join(ROWS.names)
     # DuckDB reads a thousand small files six times faster than Arrow does.
     with duckdb.connect(":memory:", config={"threads": 1}) as database:
         rows = encoded(
             database.sql(
-                f"SELECT {columns} FROM read_parquet($paths, hive_partitioning = false)",
+                "SELECT * FROM read_parquet($paths, hive_partitioning = false, union_by_name = true)",
                 params={"paths": paths},
             ).to_arrow_table()
         )

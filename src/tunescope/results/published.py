@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from tunescope.errors import StoreError
+from tunescope.results.row import ROWS, encoded
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Published:
     def rows(self) -> pa.Table:
         """Its measurements, of schema `ROWS`."""
         with _reading(self, "rows.parquet") as path:
-            return pq.ParquetFile(path).read()  # pq.read_table would import pandas
+            return encoded(pq.ParquetFile(path).read()).cast(ROWS)  # pq.read_table would import pandas
 
     @property
     def weights(self) -> Path | None:

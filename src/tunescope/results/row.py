@@ -17,6 +17,7 @@ ROWS = pa.schema(
         ("component", pa.string()),  # which part: the head read under (trained, text), q/k/v/o, …
         ("split", pa.string()),  # val, test, shift:<data>, zero_shot:<data>, probe
         ("step", pa.int64()),  # optimiser step, from 1; null = after training
+        ("point", pa.float64()),  # where on a curve: α on a path, share of heads taken out; null = on none
         ("value", pa.float64()),
         ("std", pa.float64()),  # over examples, where the value is a mean of them
         ("n", pa.int64()),  # number of those examples
@@ -39,13 +40,14 @@ class Row(NamedTuple):
     component: str | None = None
     split: str | None = None
     step: int | None = None
+    point: float | None = None
     std: float | None = None
     n: int | None = None
 
     @property
     def key(self) -> tuple:
         """Everything that tells this row from others of its run but the metric."""
-        return (self.tower, self.layer, self.head, self.component, self.split, self.step)
+        return (self.tower, self.layer, self.head, self.component, self.split, self.step, self.point)
 
 
 def rows_table(run: str, rows: list[Row]) -> pa.Table:
@@ -63,6 +65,8 @@ def rows_table(run: str, rows: list[Row]) -> pa.Table:
 def encoded(rows: pa.Table) -> pa.Table:
     """The columns of `ROWS` of a table, each text stored once and stood for by a number: schema `ENCODED`.
 
+    Rows from before there was a `point` are on no curve.
+
     Raises:
         pa.ArrowInvalid, pa.ArrowNotImplementedError: a column holds something else than it should.
 
@@ -71,6 +75,9 @@ def encoded(rows: pa.Table) -> pa.Table:
     """
     columns = []
     for field in ENCODED:
+        if field.name == "point" and field.name not in rows.column_names:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+            continue
         column = rows.column(field.name)
         if field.name in TEXTS and not pa.types.is_dictionary(column.type):
             column = column.cast(pa.string()).dictionary_encode()

@@ -21,7 +21,8 @@ from tunescope.study.study import Member
 Reduce = Literal["mean", "mean_abs", "max", "min"]
 Where = Mapping[str, str | int]
 
-FILTERS = ("tower", "layer", "head", "component", "split", "step")
+FILTERS = ("tower", "layer", "head", "component", "split", "step", "point")
+ALONG = ("step", "point")  # rows that stand somewhere along these are asked for by them, or stay out
 REDUCED: dict[str, str] = {
     "mean": "avg(value)",
     "mean_abs": "avg(abs(value))",
@@ -55,7 +56,8 @@ class Table:
     """Measurements, and the runs that they belong to.
 
     Args:
-        rows: one row for each measurement, with the columns of `ROWS`; texts may be dictionary-encoded.
+        rows: one row for each measurement, with the columns of `ROWS`; texts may be dictionary-encoded, and
+            `point` may be missing.
         runs: one row for each run of the study: run (identity), study, group, name, status (`done`, `failed`,
             `missing`), cause, and one column for each factor. Two members of a study may share a run.
 
@@ -65,7 +67,7 @@ class Table:
 
     def __init__(self, rows: pa.Table, runs: pa.Table):
         factors = [field for field in runs.schema if field.name not in RUNS.names]
-        with _fitting(rows, ROWS, "rows"):
+        with _fitting(rows, ROWS.remove(ROWS.get_field_index("point")), "rows"):
             self._rows = encoded(rows)  # is asked three times as fast as with every text written out
         schema = pa.schema([*RUNS, *factors])
         with _fitting(runs, schema, "runs"):
@@ -178,7 +180,7 @@ class Table:
         """The rows of a metric that have a step, of all runs, failed ones too, in the order of steps.
 
         Returns:
-            columns run, group, name, status, tower, layer, head, component, split, step, value.
+            columns run, group, name, status, tower, layer, head, component, split, step, point, value.
 
         Raises:
             TableError: an unknown metric or column, with the nearest known one.
@@ -234,11 +236,23 @@ class Table:
             if column not in FILTERS:
                 raise TableError(f"rows cannot be chosen by {column!r}; {nearest(column, FILTERS)}")
             text = f"coalesce({column}::VARCHAR, '')"
+            pattern = _as_written(pattern) if column == "point" else str(pattern)
             terms.append(f"({text} = ? OR {text} GLOB ?)")  # = because names from data may hold brackets
-            parameters += [str(pattern)] * 2
-        if "step" not in where:
-            terms.append("step IS NULL")
+            parameters += [pattern] * 2
+        terms += [f"{column} IS NULL" for column in ALONG if column not in where]
         return " AND ".join(terms), parameters
+
+
+def _as_written(point: str | int) -> str:
+    """A number as the column `point` writes it; a glob as it is.
+
+    >>> _as_written("1"), _as_written(".50"), _as_written("0.*")
+    ('1.0', '0.5', '0.*')
+    """
+    try:
+        return str(float(point))
+    except ValueError:
+        return str(point)
 
 
 @contextmanager

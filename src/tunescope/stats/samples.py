@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tunescope.errors import TableError, nearest
 from tunescope.results.metric import declared
-from tunescope.results.table import RunValue, Table
+from tunescope.results.table import ALONG, RunValue, Table
 from tunescope.stats.finding import Factor, GroupSummary
 from tunescope.stats.intervals import mean_interval
 from tunescope.stats.words import listed
@@ -169,8 +169,9 @@ def _order(factors: Mapping[str, Factor]) -> list[tuple[str, bool, float, str]]:
 def _mixed(table: Table, question: Question) -> list[str]:
     """Parts that `where` leaves together although their numbers mean different things."""
     counted = pc.field("metric") == question.metric
-    if "step" not in question.where:
-        counted = counted & pc.field("step").is_null()
+    for column in ALONG:
+        if column not in question.where:
+            counted = counted & pc.field(column).is_null()
     parts = table.rows.filter(counted).group_by(["tower", "component", "split"]).aggregate([])
     found: list[str] = []
     for column in ("tower", "component", "split"):

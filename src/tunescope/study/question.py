@@ -15,8 +15,8 @@ class Question(Spec):
     number is held against a numeric factor of the runs (`against: lr`).
 
     With `at: best`, each group is first narrowed to its learning rate with the best validation
-    accuracy (mean over seeds); test data has no say. With `at: {lr: 1e-3}`, to the runs whose factors
-    have these values.
+    accuracy (mean over seeds); test data has no say. With `at: {lr: 1e-3}`, or `at: {data: glue/rte}`, to the
+    runs whose factors have these values.
     """
 
     ask: str
@@ -26,11 +26,11 @@ class Question(Spec):
     compare: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     against: str | None = None
     among: tuple[str, ...] = ()  # groups to use with `against`; empty = all
-    at: Literal["all", "best"] | dict[str, float] = "all"
+    at: Literal["all", "best"] | dict[str, float | str] = "all"
     unit: Literal["run", "layer"] = "run"
 
     @property
-    def fixed(self) -> dict[str, float]:
+    def fixed(self) -> dict[str, float | str]:
         """The factors whose values `at` gives; empty for `all` and `best`."""
         return self.at if isinstance(self.at, dict) else {}
 

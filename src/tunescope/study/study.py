@@ -16,7 +16,8 @@ from tunescope.study.question import Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
 
-RUN_KEYS = ("adapt", "objective", "penalties", "lr", "train", "after", "seeds", "image_size", "max_tokens")
+RUN_KEYS = ("model", "task", "adapt", "objective", "penalties", "lr", "train", "after", "seeds")
+RUN_KEYS += ("image_size", "max_tokens")
 
 
 class Member(Spec):
@@ -86,6 +87,8 @@ class Study(Spec):
         seeds = settings.pop("seeds", self.seeds)
         train = self.train.model_dump() | settings.pop("train", {})
         shared = {"model": self.model, "image_size": self.image_size, "max_tokens": self.max_tokens}
+        if isinstance(settings.get("task"), dict):
+            settings["task"] = self.task.model_dump() | settings["task"]
         shared |= {"task": self.task, "transfer": self.transfer, "probes": self.probes}
         listed = dict(_lists(settings))
         label = _labels(listed)
@@ -105,9 +108,13 @@ class Study(Spec):
 
 def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """Where a group's settings give a list for a setting that is one value: the axes of its grid."""
-    for plain in ("lr", "image_size", "max_tokens"):
+    for plain in ("model", "lr", "image_size", "max_tokens"):
         if isinstance(settings.get(plain), list):
             yield (plain,), settings[plain]
+    task = settings.get("task")
+    for key in ("data", "label"):
+        if isinstance(task, dict) and isinstance(task.get(key), list):
+            yield ("task", key), task[key]
     places: list[tuple[str, tuple[str | int, ...], Any]] = [
         ("adapt", ("adapt",), settings.get("adapt")),
         ("objective", ("objective",), settings.get("objective")),
