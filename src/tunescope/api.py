@@ -31,6 +31,8 @@ from tunescope.study.run import RunSpec
 from tunescope.study.study import Study, dump_study, load_study
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tunescope.engine.work import Tuned
     from tunescope.models.encoder import Encoder
     from tunescope.probes.probe import Measurement
@@ -188,6 +190,7 @@ def _published(store: Store, run: Planned) -> str:
 def _write(
     result: StudyResult, store: Store, command: str, seconds: float | None, versions: dict[str, str]
 ) -> None:
+    from tunescope.report.head_files import write_head_files
     from tunescope.report.page import Made, write
     from tunescope.stats.answer import answer
 
@@ -207,4 +210,9 @@ def _write(
         study_yaml=dump_study(study),
         seconds=seconds,
     )
-    write(folder, study, table, answers, lambda run: store.read(run).arrays(), made)
+
+    def arrays(run: str) -> "dict[str, np.ndarray]":
+        return store.read(run).arrays()
+
+    write_head_files(folder, study, table, arrays)
+    write(folder, study, table, answers, arrays, made)
