@@ -36,6 +36,7 @@ def study(probes: tuple[str, ...] = ("attention", "transfer"), monitor: Any = No
         {"metric": "transfer.acc1.base_only", "where": {"split": "shift:*"}},
         {"metric": "training.val_acc1"},
         {"compare": None, "against": "lr"},
+        {"compare": None, "by": {"metric": "transfer.acc1", "where": {"split": "shift:*"}}, "given": ["lr"]},
     ],
 )
 def test_what_the_runs_will_answer_passes(question):
@@ -56,6 +57,31 @@ def test_what_the_runs_will_answer_passes(question):
         (("attention", "transfer"), {"at": {"rl": 1.0}}, "no factor 'rl'"),
         (("attention", "transfer"), {"at": {"lr": 0.01}}, "lr = 0.01, and no run has it; did you mean"),
         (("attention", "transfer"), {"compare": None, "against": "rank"}, "no factor 'rank'"),
+        (
+            ("attention", "transfer"),
+            {"compare": None, "by": {"metric": "transfer.acc2"}},
+            "unknown metric 'transfer.acc2'; did you mean",
+        ),
+        (
+            ("attention",),
+            {"compare": None, "by": {"metric": "transfer.acc1"}},
+            "metric 'transfer.acc1' is measured by the probe 'transfer'; add it to 'probes'",
+        ),
+        (
+            ("attention", "transfer"),
+            {"compare": None, "by": {"metric": "transfer.acc1", "where": {"spilt": "val"}}},
+            "'spilt'; did you mean 'split'",
+        ),
+        (
+            ("attention", "transfer"),
+            {"compare": None, "by": {"metric": "transfer.acc1"}, "given": ["rl"]},
+            "no factor 'rl'",
+        ),
+        (
+            ("attention",),
+            {"compare": None, "by": {"metric": "after.alpha"}},
+            "metric 'after.alpha' says what was done with tuned weights, and the runs of 'a'",
+        ),
     ],
 )
 def test_what_no_run_could_answer_is_refused_before_the_runs(probes, question, said):

@@ -6,6 +6,7 @@ from report.records import records
 
 from tunescope.report import frames
 from tunescope.report.forest import evidence
+from tunescope.study.question import Measured, Question
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,27 @@ def test_a_question_against_a_factor_shows_values_over_it(answers, table):
         (factors["lr"], value) for factors, value in zip(group.factors, group.values, strict=True)
     ]
     assert chart.to_dict()["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
+
+
+def test_a_question_by_another_number_shows_both_of_every_run(answers, table):
+    by = Measured(metric="transfer.acc1.retention", reduce="max")
+    asked = Question(ask="?", metric="attention.entropy.change", by=by, given=("lr",))
+    groups = tuple(
+        replace(group, by=tuple(0.9 + place / 100 for place in range(group.n))) for group in answers[1].groups
+    )
+    chart = evidence(replace(answers[1], question=asked, groups=groups), frames.groups(table))
+    assert chart is not None
+    (dots,) = records(chart)
+    assert {dot["group"] for dot in dots} == {group.name for group in groups}
+    for group in groups:
+        pairs = [(dot["x"], dot["value"]) for dot in dots if dot["group"] == group.name]
+        assert pairs == list(zip(group.by, group.values, strict=True))
+    (marks,) = chart.to_dict()["layer"]
+    x, y = marks["encoding"]["x"], marks["encoding"]["y"]
+    assert (x["title"], y["title"]) == ("largest transfer.acc1.retention", "attention.entropy.change")
+    assert "values" not in x["axis"]
+    assert "type" not in x["scale"]
+    assert marks["encoding"]["color"]["field"] == "group"
 
 
 def test_no_values_no_chart(answers, table):

@@ -111,6 +111,29 @@ def test_fixed_factors_narrow_every_group(make_table):
         samples(make_table(runs), ask(at={"rl": 1e-3}))
 
 
+def test_two_numbers_of_the_same_runs_stand_beside_each_other(make_table):
+    def both(seed: int, x: float, y: float | None, **factors):
+        rows = [{"metric": "m.y", "value": y, "split": split} for split in ("val", "test") if y is not None]
+        rows += [{"metric": "m.x", "value": x}]
+        return {"group": "a", "factors": {"rank": 2, "seed": seed} | factors, "rows": rows}
+
+    runs = [both(2, 5.0, 7.0), both(1, 4.0, 9.0), both(3, math.nan, 1.0), both(4, 1.0, None)]
+    runs += [both(5, 1.0, 1.0, rank=None), both(6, 1.0, 1.0) | {"status": "failed", "cause": "diverged"}]
+    asked = {"compare": None, "metric": "m.y", "by": {"metric": "m.x"}, "given": ["rank"]}
+    found = samples(make_table(runs), ask(**asked))
+    (group,) = found.groups
+    assert (group.values, group.by, group.runs) == ((9.0, 7.0), (4.0, 5.0), ("run1", "run0"))
+    assert found.left_out == {
+        "diverged": 1,
+        "m.x is not a finite number": 1,
+        "no m.y measured": 1,
+        "no rank": 1,
+    }
+    assert found.warnings == ("m.y mixes split test and val; 'where' can tell them apart",)
+    with pytest.raises(TableError, match=r"no metric 'm.z'"):
+        samples(make_table(runs), ask(**asked | {"by": {"metric": "m.z"}}))
+
+
 def test_layers_become_values_with_a_warning(make_table):
     rows = [
         {"metric": "m.x", "layer": layer, "head": h, "value": layer + h} for layer in (0, 1) for h in (0, 2)
@@ -142,6 +165,10 @@ def test_mixtures_are_warned_about(make_table):
         ({"metric": "m.y"}, r"'Who\?'.*no metric 'm.y'; did you mean 'm.x'"),
         ({"compare": ("a", "bb")}, "no runs of group 'bb'"),
         ({"compare": None, "against": "sede"}, "no factor 'sede'; did you mean 'seed'"),
+        (
+            {"compare": None, "by": {"metric": "m.x", "where": {"split": "val"}}, "given": ["sede"]},
+            "no factor 'sede'; did you mean 'seed'",
+        ),
         ({"compare": None, "against": "kind"}, "factor 'kind' is 'cosine'.*expected numbers"),
     ],
 )

@@ -1,14 +1,15 @@
 """Questions are checked before the runs: one that no run could answer is a mistake to mend now."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import product
 
 from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Probe, probes_of
 from tunescope.results.metric import AFTER, SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.component import component_class, names
-from tunescope.study.question import Question
+from tunescope.study.question import Measured, Question
 from tunescope.study.run import Monitor
 from tunescope.study.study import Study
 
@@ -114,11 +115,12 @@ def _mistakes(
     factors: Mapping[str, set[float | int | str]],
     kinds: set[str],
 ) -> Iterator[str]:
-    yield from _unmeasured(question, there, at_steps)
-    for column in question.where:
-        if column not in FILTERS:
-            yield f"'where' has the unknown column {column!r}; {nearest(column, FILTERS)}"
-    for factor in (*question.fixed, *([question.against] if question.against else [])):
+    for number in question.numbers:
+        yield from _unmeasured(number, question.compare or question.among, there, at_steps)
+        for column in number.where:
+            if column not in FILTERS:
+                yield f"'where' has the unknown column {column!r}; {nearest(column, FILTERS)}"
+    for factor in (*question.fixed, *question.held):
         if factor not in factors:
             yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"
     for factor, value in question.fixed.items():
@@ -144,23 +146,24 @@ def _measured_by(metric: str) -> str:
 
 def _without_after(question: Question, after: Mapping[str, bool]) -> Iterator[str]:
     """Why a group that is asked about has no such row: `after` says which groups have that part."""
-    if question.metric not in {metric.name for metric in AFTER}:
-        return
-    for group in question.compare or question.among or after:
+    asked = [n.metric for n in question.numbers if n.metric in {metric.name for metric in AFTER}]
+    for metric, group in product(asked, question.compare or question.among or after):
         if not after[group]:
             yield (
-                f"metric {question.metric!r} says what was done with tuned weights, and the runs of "
+                f"metric {metric!r} says what was done with tuned weights, and the runs of "
                 f"{group!r} have no 'after'; give them one, or ask about others with 'compare' or 'among'"
             )
 
 
-def _unmeasured(question: Question, there: set[str], at_steps: Mapping[str, set[str]]) -> Iterator[str]:
+def _unmeasured(
+    number: Measured, groups: Sequence[str], there: set[str], at_steps: Mapping[str, set[str]]
+) -> Iterator[str]:
     """Why a group that is asked about has no such row: `there` after tuning, `at_steps` while tuning."""
-    metric, steps = question.metric, question.where.get("step", "")
+    metric, steps = number.metric, number.where.get("step", "")
     if fnmatchcase("", steps) and metric in there:
         return
     probe = _measured_by(metric)
-    for group in question.compare or question.among or at_steps:
+    for group in groups or at_steps:
         if steps and metric in at_steps[group]:
             continue
         known = there.union(*at_steps.values())

@@ -9,10 +9,12 @@ from tunescope.report import theme
 from tunescope.report.frames import short
 from tunescope.stats.finding import GroupSummary
 from tunescope.stats.verdict import Answer
+from tunescope.study.question import Measured
 
 
 def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
-    """Means with intervals and the runs behind them, or values against the factor that was asked about.
+    """Means with intervals and the runs behind them, or values against the factor or the other number that
+    was asked about.
 
     Args:
         answer: one answer.
@@ -23,15 +25,18 @@ def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
     """
     if not any(group.values for group in answer.groups):
         return None
-    against = answer.question.against
-    return _forest(answer, groups) if against is None else _scatter(answer, groups, against)
+    return _scatter(answer, groups) if answer.question.compare is None else _forest(answer, groups)
 
 
 def _axis(answer: Answer) -> str:
-    unit = answer.effect.unit if answer.effect and answer.question.against is None else ""
-    reduced = {"mean": "", "mean_abs": "mean magnitude of ", "max": "largest ", "min": "smallest "}
-    name = reduced[answer.question.reduce] + answer.question.metric
+    unit = answer.effect.unit if answer.effect and answer.question.compare else ""
+    name = _named(answer.question.measured)
     return f"{name} ({unit})" if unit and unit != "1" else name
+
+
+def _named(number: Measured) -> str:
+    reduced = {"mean": "", "mean_abs": "mean magnitude of ", "max": "largest ", "min": "smallest "}
+    return reduced[number.reduce] + number.metric
 
 
 def _label(group: GroupSummary) -> str:
@@ -111,30 +116,38 @@ def _domain(values: Sequence[float]) -> Any:
     return [low - room, high + room] if low == high else alt.Undefined
 
 
-def _scatter(answer: Answer, groups: Sequence[str], against: str) -> theme.Layers | None:
+def _scatter(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
+    against, by = answer.question.against or "", answer.question.by
     records = [
-        {"group": group.name, "run": _described(factors), "x": factors[against], "value": value}
+        {"group": group.name, "run": _described(factors), "x": x, "value": value}
         for group in answer.groups
-        for value, factors in zip(group.values, group.factors, strict=True)
-        if isinstance(factors.get(against), (int, float))
+        for value, factors, x in zip(
+            group.values,
+            group.factors,
+            group.by if by else [factors.get(against) for factors in group.factors],
+            strict=True,
+        )
+        if isinstance(x, (int, float))
     ]
     if not records:
         return None
     places = sorted({record["x"] for record in records})
     wide = places[0] > 0 and places[-1] / places[0] >= 10
     drawn = [record["group"] for record in records]
+    title = _named(by) if by else against
+    values = alt.Undefined if by else places[:: -(-len(places) // 6)]  # a factor has few values: those
     dots = (
         alt.Chart(alt.Data(values=records))
         .mark_point(size=40, strokeWidth=1.4, filled=False, opacity=0.9)
         .encode(
             x=alt.X(
                 "x:Q",
-                title=against,
+                title=title,
                 scale=alt.Scale(type="log", padding=12, nice=False)
                 if wide
                 else alt.Scale(zero=False, padding=12),
                 axis=alt.Axis(
-                    values=places[:: -(-len(places) // 6)],
+                    values=values,
                     format="~e" if wide else "~g",
                     labelOverlap="greedy",
                     labelSeparation=6,
@@ -143,9 +156,14 @@ def _scatter(answer: Answer, groups: Sequence[str], against: str) -> theme.Layer
             y=alt.Y("value:Q", title=_axis(answer), axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False)),
             color=theme.colour(groups, drawn),
             shape=theme.shape(groups, drawn),
-            tooltip=[alt.Tooltip("group:N"), alt.Tooltip("run:N"), alt.Tooltip("value:Q", format=".4~g")],
+            tooltip=[
+                alt.Tooltip("group:N"),
+                alt.Tooltip("run:N"),
+                *([alt.Tooltip("x:Q", format=".4~g", title=title)] if by else []),
+                alt.Tooltip("value:Q", format=".4~g"),
+            ],
         )
     )
     return alt.layer(
-        dots, width="container", height=180, description=f"{_axis(answer)} of every run, against {against}."
+        dots, width="container", height=180, description=f"{_axis(answer)} of every run, against {title}."
     )

@@ -8,6 +8,7 @@ from tunescope.stats.claim import Claim, claim
 from tunescope.stats.corrections import holm
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
 from tunescope.stats.groups import several_groups
+from tunescope.stats.relation import relation
 from tunescope.stats.samples import Samples, samples
 from tunescope.stats.sentence import sentence, too_few
 from tunescope.stats.trend import trend
@@ -52,6 +53,8 @@ def answer(table: Table, questions: Sequence[Question]) -> list[Answer]:
 
 
 def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
+    if question.by is not None:
+        return len({run for group in groups for run in group.runs}) >= FEWEST
     if question.compare is None:
         return sum(group.n for group in groups) >= FEWEST
     return all(group.n >= FEWEST for group in groups)
@@ -60,9 +63,11 @@ def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
 def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     groups = numbers.groups
     if not _enough(question, groups):
-        return _shown(groups, wanted)
+        return _shown(groups, wanted) if question.compare else Finding(claim=wanted.text, groups=groups)
     if question.against is not None:
         return trend(groups, question.against, wanted)
+    if question.by is not None:
+        return relation(groups, question, wanted)
     if len(groups) == 2:
         return two_groups(*groups, wanted)
     return several_groups(groups, wanted)

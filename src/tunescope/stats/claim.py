@@ -47,6 +47,10 @@ def _direction(question: Question, metric: Metric | None) -> int:
 
 
 def _text(question: Question, direction: int) -> str:
+    if question.by is not None and question.margin is not None:
+        return f"{question.by.metric} does not predict {question.metric}: |rho| is below {question.margin:g}"
+    if question.by is not None:
+        return f"{question.metric} rises or falls with {question.by.metric}"
     if question.compare is None:
         return f"{question.metric} rises or falls with {question.against}"
     if len(question.compare) > 2 or direction == 0:

@@ -35,6 +35,7 @@ class GroupSummary:
         factors: for each value, the factors of its run (`lr`, `seed`, …).
         runs: for each value, the identity of its run.
         chosen: what `at: best` chose for the group, such as `{"lr": 0.001}`; empty otherwise.
+        by: for each value, the other number of its run, where a question has `by`; empty otherwise.
     """
 
     name: str
@@ -46,6 +47,7 @@ class GroupSummary:
     factors: tuple[Mapping[str, Factor], ...]
     runs: tuple[str, ...]
     chosen: Mapping[str, Factor]
+    by: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

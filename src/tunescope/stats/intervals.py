@@ -1,6 +1,7 @@
 """95 % intervals: of a mean, of a difference of means, of a correlation, and by the bootstrap."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -123,16 +124,20 @@ def pearson_interval(r: float, n: int) -> tuple[float, float] | None:
     return _fisher(r, 1.0, n)
 
 
-def bca(samples: Sequence[Values], statistic: Callable[..., Floats], seed: int = 0) -> tuple[float, float]:
+def bca(
+    samples: Sequence[Values], statistic: Callable[..., Floats], seed: int = 0, paired: bool = False
+) -> tuple[float, float]:
     """Bias-corrected and accelerated bootstrap interval, 10,000 seeded resamples.
 
     Args:
         samples: one sequence of numbers for each argument of `statistic`; they are resampled apart.
         statistic: takes the samples and `axis=`, as NumPy's reductions do.
         seed: of the resampling; the same seed gives the same interval.
+        paired: the samples are numbers of the same things, which are resampled together.
 
     Returns:
-        Lower and upper end; twice the statistic where no sample varies.
+        Lower and upper end; twice the statistic where no sample varies; not numbers where the resamples do
+        not spread around the statistic.
 
     Source: Efron (1987), JASA 82; `scipy.stats.bootstrap`.
 
@@ -143,16 +148,19 @@ def bca(samples: Sequence[Values], statistic: Callable[..., Floats], seed: int =
     if all(variance(array) == 0 for array in arrays):
         value = float(statistic(*arrays, axis=-1))
         return value, value
-    found = stats.bootstrap(
-        arrays,
-        statistic,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="BCa",
-        vectorized=True,
-        batch=1_000,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # the ends are then not numbers
+        found = stats.bootstrap(
+            arrays,
+            statistic,
+            paired=paired,
+            n_resamples=RESAMPLES,
+            confidence_level=LEVEL,
+            method="BCa",
+            vectorized=True,
+            batch=1_000,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return float(found.low), float(found.high)
 
 

@@ -14,7 +14,7 @@ from tunescope.results.table import ALONG, RunValue, Table
 from tunescope.stats.finding import Factor, GroupSummary
 from tunescope.stats.intervals import mean_interval
 from tunescope.stats.words import listed
-from tunescope.study.question import Question
+from tunescope.study.question import Measured, Question
 
 Key = tuple[str, str]  # group and run: two groups of a study may share a run
 CHOOSE_BY = {"transfer.acc1": 1, "transfer.squared_error": -1}  # 1: more is better, −1: less is
@@ -52,23 +52,30 @@ def samples(table: Table, question: Question) -> Samples:
     if question.at == "best":
         chosen = {group: _best(table, group, members) for group in asked}
     wanted = {(run["group"], run["run"]): run for run in members if _matches(run, chosen[run["group"]])}
-    usable, left_out = _usable(question, _values(table, question, asked), wanted)
-    groups = tuple(_summary(group, [v for v in usable if v.group == group], chosen[group]) for group in asked)
-    return Samples(groups, left_out, (*_mixed(table, question), *_warnings(question, groups)))
+    values = [_values(table, number, question.unit, asked) for number in question.numbers]
+    left_out = _left_out(question, values, wanted)
+    used = wanted.keys() - left_out.keys()
+    usable, *others = ([v for v in each if (v.group, v.run) in used] for each in values)
+    beside = [{(v.group, v.run): v.value for v in other} for other in others]
+    groups = tuple(
+        _summary(group, [v for v in usable if v.group == group], chosen[group], beside) for group in asked
+    )
+    causes = dict(sorted(Counter(left_out.values()).items()))
+    mixed = dict.fromkeys(note for number in question.numbers for note in _mixed(table, number, question))
+    return Samples(groups, causes, (*mixed, *_warnings(question, groups)))
 
 
 def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
     where = f"question {question.ask!r}"
     metrics = table.metrics()
-    if question.metric not in metrics and question.metric not in declared():
-        raise TableError(
-            f"{where}: the table has no metric {question.metric!r}; {nearest(question.metric, metrics)}"
-        )
+    for metric in (number.metric for number in question.numbers):
+        if metric not in metrics and metric not in declared():
+            raise TableError(f"{where}: the table has no metric {metric!r}; {nearest(metric, metrics)}")
     for group in (*(question.compare or ()), *question.among):
         if group not in groups:
             raise TableError(f"{where}: no runs of group {group!r} in the table; {nearest(group, groups)}")
     factors = set(table.runs.column_names) - set(RESERVED)
-    for factor in (*question.fixed, *([question.against] if question.against else [])):
+    for factor in (*question.fixed, *question.held):
         if factor not in factors:
             raise TableError(f"{where}: the runs have no factor {factor!r}; {nearest(factor, factors)}")
     if question.against is None:
@@ -110,38 +117,43 @@ def _matches(run: Mapping[str, Factor], chosen: Mapping[str, Factor]) -> bool:
     return all(run.get(name) == value for name, value in chosen.items())
 
 
-def _values(table: Table, question: Question, asked: Sequence[str]) -> list[RunValue]:
-    if question.metric not in table.metrics():  # declared, and measured by no run that came to its end
+def _values(table: Table, number: Measured, unit: str, asked: Sequence[str]) -> list[RunValue]:
+    if number.metric not in table.metrics():  # declared, and measured by no run that came to its end
         return []
-    if question.unit == "run":
-        return table.per_run(question.metric, question.where, question.reduce, asked)
-    by_layer = table.per_layer(question.metric, question.where, question.reduce, asked)
+    if unit == "run":
+        return table.per_run(number.metric, number.where, number.reduce, asked)
+    by_layer = table.per_layer(number.metric, number.where, number.reduce, asked)
     return [replace(value, factors=value.factors | {"layer": value.layer or 0}) for value in by_layer]
 
 
-def _usable(
-    question: Question, values: Sequence[RunValue], wanted: Mapping[Key, Mapping[str, Any]]
-) -> tuple[list[RunValue], dict[str, int]]:
-    """The values that count, and how many runs were left out for which cause."""
+def _left_out(
+    question: Question, values: Sequence[Sequence[RunValue]], wanted: Mapping[Key, Mapping[str, Any]]
+) -> dict[Key, str]:
+    """The runs that cannot be used, each with its cause; `values` are those of each number asked for."""
     causes: dict[Key, str] = {}
     for key, facts in wanted.items():
+        missing = [factor for factor in question.held if facts[factor] is None]
         if facts["status"] != DONE:
             causes[key] = str(facts["cause"] or NOT_DONE.get(facts["status"], facts["status"]))
-        elif question.against is not None and facts[question.against] is None:
-            causes[key] = f"no {question.against}"
-    for value in values:
-        if not math.isfinite(value.value) and (value.group, value.run) in wanted:
-            causes.setdefault((value.group, value.run), f"{question.metric} is not a finite number")
-    measured = {(value.group, value.run) for value in values}
-    for key in wanted:
-        if key not in measured:
-            causes.setdefault(key, f"no {question.metric} measured")
-    used = wanted.keys() - causes.keys()
-    kept = [value for value in values if (value.group, value.run) in used]
-    return kept, dict(sorted(Counter(causes.values()).items()))
+        elif missing:
+            causes[key] = f"no {missing[0]}"
+    for number, found in zip(question.numbers, values, strict=True):
+        for value in found:
+            if not math.isfinite(value.value) and (value.group, value.run) in wanted:
+                causes.setdefault((value.group, value.run), f"{number.metric} is not a finite number")
+        measured = {(value.group, value.run) for value in found}
+        for key in wanted:
+            if key not in measured:
+                causes.setdefault(key, f"no {number.metric} measured")
+    return causes
 
 
-def _summary(name: str, values: Sequence[RunValue], chosen: Mapping[str, Factor]) -> GroupSummary:
+def _summary(
+    name: str,
+    values: Sequence[RunValue],
+    chosen: Mapping[str, Factor],
+    beside: Sequence[Mapping[Key, float]],
+) -> GroupSummary:
     ordered = sorted(values, key=lambda value: (_order(value.factors), value.name, value.run))
     numbers = tuple(value.value for value in ordered)
     low, high = (mean_interval(numbers) if numbers else None) or (None, None)
@@ -155,6 +167,7 @@ def _summary(name: str, values: Sequence[RunValue], chosen: Mapping[str, Factor]
         factors=tuple(dict(value.factors) for value in ordered),
         runs=tuple(value.run for value in ordered),
         chosen=dict(chosen),
+        by=tuple(other[value.group, value.run] for other in beside for value in ordered),
     )
 
 
@@ -166,18 +179,19 @@ def _order(factors: Mapping[str, Factor]) -> list[tuple[str, bool, float, str]]:
     ]
 
 
-def _mixed(table: Table, question: Question) -> list[str]:
+def _mixed(table: Table, number: Measured, question: Question) -> list[str]:
     """Parts that `where` leaves together although their numbers mean different things."""
-    counted = pc.field("metric") == question.metric
+    counted = pc.field("metric") == number.metric
     for column in ALONG:
-        if column not in question.where:
+        if column not in number.where:
             counted = counted & pc.field(column).is_null()
     parts = table.rows.filter(counted).group_by(["tower", "component", "split"]).aggregate([])
     found: list[str] = []
+    what = "the number" if question.by is None else number.metric
     for column in ("tower", "component", "split"):
         values = sorted({value for value in parts[column].to_pylist() if value is not None})
-        if len(values) > 1 and column not in question.where:
-            found.append(f"the number mixes {column} {listed(values)}; 'where' can tell them apart")
+        if len(values) > 1 and column not in number.where:
+            found.append(f"{what} mixes {column} {listed(values)}; 'where' can tell them apart")
     return found
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from tunescope.stats.finding import Finding, GroupSummary
+from tunescope.stats.relation import said
 from tunescope.stats.twogroup import FEWEST
 from tunescope.stats.words import count, factors, interval, listed, number, p_value
-from tunescope.study.question import Question
+from tunescope.study.question import Measured, Question
 
 REDUCED = {"mean": "mean", "mean_abs": "mean absolute", "max": "largest", "min": "smallest"}
 
@@ -20,7 +21,9 @@ def sentence(question: Question, finding: Finding, p_corrected: float | None, un
         unit: of the values.
         clear: whether the corrected p lets a direction be stated.
     """
-    if question.compare is None:
+    if question.by is not None:
+        head = _relation(question, question.by, finding, clear)
+    elif question.compare is None:
         head = _trend(question, finding, clear)
     elif len(finding.groups) == 2:
         head = " vs ".join(_means(finding.groups, unit))
@@ -32,9 +35,10 @@ def sentence(question: Question, finding: Finding, p_corrected: float | None, un
 def too_few(question: Question, finding: Finding, unit: str) -> str:
     """The sentence of a question whose groups hold too few runs: the effect is shown, nothing is tested."""
     if question.compare is None:
-        n = sum(group.n for group in finding.groups)
-        both = f"{count(n, 'run')} with both {question.metric} and {question.against}"
-        return f"not enough runs: {both}; a trend needs {FEWEST}."
+        n = len({run for group in finding.groups for run in group.runs})
+        other, kind = (question.against, "trend") if question.by is None else (question.by.metric, "relation")
+        both = f"{count(n, 'run')} with both {question.metric} and {other}"
+        return f"not enough runs: {both}; a {kind} needs {FEWEST}."
     shown = (" vs " if len(finding.groups) == 2 else ", ").join(_means(finding.groups, unit))
     if finding.effect is not None and len(finding.groups) == 2:
         shown += f" (difference {number(finding.effect.value)})"
@@ -90,6 +94,27 @@ def _trend(question: Question, finding: Finding, clear: bool) -> str:
     return f"{what} {'rises' if finding.effect.value > 0 else 'falls'} with {question.against}"
 
 
+def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -> str:
+    y, x = (f"{REDUCED[each.reduce]} {each.metric}" for each in (question.measured, by))
+    if x == y:
+        y, x = (f"{y} ({factors(each.where)})" if each.where else y for each in (question.measured, by))
+    place = said(question)
+    if finding.effect is None:
+        return f"no relation of {y} with {x}{place} is shown"
+    if question.margin is not None:
+        margin = f"±{number(question.margin)}"
+        if not clear:
+            return f"whether {x} predicts {y}{place} beyond {margin} or stays within that is not shown"
+        if finding.supports:
+            return f"{x} does not predict {y}{place}, to within {margin}"
+        return f"{x} predicts {y}{place}, beyond {margin}"
+    if clear:
+        return f"{y} {'rises' if finding.effect.value > 0 else 'falls'} with {x}{place}"
+    least = finding.detectable
+    known = f": a rho of {number(least.value)} would have been found four times in five" if least else ""
+    return f"no evidence at this n that {x} predicts {y}{place}{known}"
+
+
 def _evidence(question: Question, finding: Finding, p_corrected: float | None) -> list[str]:
     parts: list[str] = []
     if finding.effect is not None:
@@ -111,6 +136,8 @@ def _size(question: Question, finding: Finding) -> str:
     noun = "runs"
     if question.unit == "layer":
         noun = f"layers of {count(len({run for group in finding.groups for run in group.runs}), 'run')}"
+    if question.by is not None:
+        return count(len({run for group in finding.groups for run in group.runs}), "run")
     if question.compare is None:
         return f"{sum(group.n for group in finding.groups)} {noun}"
     sizes = f"{' + '.join(str(group.n) for group in finding.groups)} {noun}"

@@ -9,8 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
-from itertools import permutations
 
 import numpy as np
 from scipy import stats
@@ -19,12 +17,10 @@ from tunescope.stats import power
 from tunescope.stats.claim import Claim
 from tunescope.stats.finding import Effect, Finding, GroupSummary
 from tunescope.stats.intervals import Floats, Values, constant, pearson_interval, spearman_interval
+from tunescope.stats.orders import SHUFFLES, counted, orders
 from tunescope.stats.twogroup import FEWEST
 from tunescope.stats.words import listed, number
 
-EXACT_UP_TO = math.factorial(8)  # so many orders are counted one by one
-SHUFFLES = 9_999
-BATCH = 1_000
 ALPHA = 0.05
 
 Stratum = tuple[Floats, Floats]  # factor and value of runs that may be shuffled among themselves
@@ -57,15 +53,14 @@ def trend(groups: Sequence[GroupSummary], factor: str, claim: Claim) -> Finding:
     rho, p = found
     effective = n - len(strata) + 1  # each further group costs one mean
     low, high = spearman_interval(rho, effective) or (None, None)
-    exact = math.prod(math.factorial(len(x)) for x, _ in strata) <= EXACT_UP_TO
-    orders = "all" if exact else f"{SHUFFLES:,} random"
+    counting = "all" if counted([len(x) for x, _ in strata]) else f"{SHUFFLES:,} random"
     return replace(
         base,
         effect=Effect(f"Spearman's rho{place}", rho, low, high),
         standardised=pearson(strata, factor),
         p=p,
         test=f"Spearman's rank correlation{place}",
-        why=f"the relation need not be straight; p from {orders} orders of the runs{place}, "
+        why=f"the relation need not be straight; p from {counting} orders of the runs{place}, "
         "interval by Bonett and Wright",
         detectable=power.correlation(effective),
         beside=tuple(_beside(factor, within, each, everything)),
@@ -92,12 +87,8 @@ def spearman(strata: Sequence[Stratum]) -> tuple[float, float] | None:
     if length == 0:
         return None
     seen = sum(a @ b for a, b in zip(u, v, strict=True))
-    if math.prod(math.factorial(len(part)) for part in u) <= EXACT_UP_TO:
-        orders = [np.array(list(permutations(a))) @ b for a, b in zip(u, v, strict=True)]
-        null, given = reduce(np.add.outer, orders), 0
-    else:
-        rng = np.random.default_rng(0)
-        null, given = np.sum([_shuffled(a, b, rng) for a, b in zip(u, v, strict=True)], axis=0), 1
+    null = orders(u, [part[:, None] for part in v])
+    given = 0 if counted([len(part) for part in u]) else 1
     extreme = int(np.count_nonzero(np.abs(null) >= abs(seen) - 1e-12 * length))
     return _coefficient(seen / length), (extreme + given) / (null.size + given)
 
@@ -140,11 +131,6 @@ def _centred(values: Floats) -> Floats:
 
 def _ranks(values: Values) -> Floats:
     return _centred(stats.rankdata(np.asarray(values, float)) / (len(values) + 1))
-
-
-def _shuffled(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
-    batches = [min(BATCH, SHUFFLES - start) for start in range(0, SHUFFLES, BATCH)]
-    return np.concatenate([rng.permuted(np.tile(u, (batch, 1)), axis=1) @ v for batch in batches])
 
 
 def _rho(stratum: Stratum) -> float | None:

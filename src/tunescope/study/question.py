@@ -6,13 +6,28 @@ from pydantic import Field, field_validator, model_validator
 
 from tunescope.study.spec import Spec
 
+Reduce = Literal["mean", "mean_abs", "max", "min"]
+
+
+class Measured(Spec):
+    """One number of each run: `reduce` over the rows of `metric` that `where` lets through (globs on the
+    table's columns, such as `split: "shift:*"`).
+    """
+
+    metric: str
+    where: dict[str, str] = Field(default_factory=dict)
+    reduce: Reduce = "mean"
+
 
 class Question(Spec):
-    """One question to the table. Each run gives one number; tests compare runs.
+    """One question to the table. Each run gives one number, as `Measured` says; tests compare runs.
 
-    The number is `reduce` over the rows of `metric` that `where` lets through (globs on the table's
-    columns, such as `split: "shift:*"`). Then either groups of runs are compared (`compare`), or the
-    number is held against a numeric factor of the runs (`against: lr`).
+    Groups of runs are compared (`compare`), or the number is held against a numeric factor of the runs
+    (`against: lr`), or against another number of the same runs, which may predict it (`by`).
+
+    With `by`, what drives both can be held fixed: factors of the runs (`given: [lr]`), the groups
+    (`within: group`). `claim: none` with a `margin` claims that nothing is predicted, or too little to
+    matter: that |ρ| is smaller than the margin. Without it, a large p shows nothing of the kind.
 
     With `at: best`, each group is first narrowed to its learning rate with the best validation
     accuracy (mean over seeds); test data has no say. With `at: {lr: 1e-3}`, or `at: {data: glue/rte}`, to the
@@ -22,12 +37,32 @@ class Question(Spec):
     ask: str
     metric: str
     where: dict[str, str] = Field(default_factory=dict)
-    reduce: Literal["mean", "mean_abs", "max", "min"] = "mean"
+    reduce: Reduce = "mean"
     compare: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     against: str | None = None
-    among: tuple[str, ...] = ()  # groups to use with `against`; empty = all
+    by: Measured | None = None
+    given: tuple[str, ...] = ()  # factors that are held fixed, with `by`
+    within: Literal["group"] | None = None
+    claim: Literal["none"] | None = None
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    among: tuple[str, ...] = ()  # groups to use with `against` and `by`; empty = all
     at: Literal["all", "best"] | dict[str, float | str] = "all"
     unit: Literal["run", "layer"] = "run"
+
+    @property
+    def measured(self) -> Measured:
+        """The number that is asked about."""
+        return Measured(metric=self.metric, where=self.where, reduce=self.reduce)
+
+    @property
+    def numbers(self) -> tuple[Measured, ...]:
+        """The number that is asked about, and the one that it is held against."""
+        return (self.measured,) if self.by is None else (self.measured, self.by)
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The factors that a run must have a value of."""
+        return self.given if self.against is None else (self.against,)
 
     @property
     def fixed(self) -> dict[str, float | str]:
@@ -43,10 +78,28 @@ class Question(Spec):
 
     @model_validator(mode="after")
     def _one_kind(self):
-        if (self.compare is None) == (self.against is None):
+        if sum(kind is not None for kind in (self.compare, self.against, self.by)) != 1:
             raise ValueError(
-                "a question has exactly one of 'compare' (groups of runs) and 'against' (a factor)"
+                "a question has exactly one of 'compare' (groups of runs), 'against' (a factor) and 'by' "
+                "(another number of the same runs)"
             )
-        if self.among and self.against is None:
-            raise ValueError("'among' goes with 'against'; with 'compare' the groups are named there")
+        if self.among and self.compare is not None:
+            raise ValueError(
+                "'among' goes with 'against' and 'by'; with 'compare' the groups are named there"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_goes_with_by(self):
+        for name in ("given", "within", "claim", "margin"):
+            if getattr(self, name) and self.by is None:
+                raise ValueError(f"{name!r} goes with 'by', another number of the same runs")
+        if (self.claim is None) != (self.margin is None):
+            raise ValueError(
+                "'claim: none' and 'margin' go together: the claim is that |rho| is below the margin"
+            )
+        if self.by == self.measured:
+            raise ValueError("'by' is the number that is asked about: it predicts itself")
+        if self.by is not None and self.unit == "layer":
+            raise ValueError("'by' holds numbers of runs against each other; drop 'unit: layer'")
         return self
