@@ -120,6 +120,9 @@ def test_report_writes_the_page_again(straight, tmp_path):
     page.unlink()
     assert call("report", folder / "small.yaml", "--results", tmp_path / "results").stdout == f"{page}\n"
     assert page.is_file()
+    drawn = call("report", folder / "small.yaml", "--results", tmp_path / "results", "--figures", "svg")
+    assert drawn.stdout == f"{page}\n{page.parent / 'figures'}\n"
+    assert (page.parent / "figures" / "training-1.svg").is_file()
 
 
 def test_listings_name_what_there_is(capsys):

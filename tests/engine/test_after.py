@@ -147,6 +147,58 @@ def test_in_memory_it_is_the_same_bit_for_bit(write, tmp_path):
         assert rows.get("after.alpha") == last
 
 
+def test_what_is_made_sparse_is_a_plain_model_that_probes_measure_killed_or_not(write, tmp_path):
+    after = "{kind: straggler_sparsity, layers: [1], share: 0.5, by: magnitude}"
+    path = write(
+        f"{{sparse: {{adapt: {LORA}, lr: 1e-1, after: {after}}}, whole: {{adapt: {LORA}, lr: 1e-1}}}}"
+    )
+    path.write_text(
+        path.read_text().replace("probes: [transfer]", "probes: [transfer, {kind: path, points: 3}]")
+    )
+    store = Store(tmp_path / "store")
+    runs = planned(path, store)
+    job = Job(runs["sparse"], store.root, load_study(path).engine)
+    first: list[Event] = []
+    under_way = lambda: any(event.step > event.steps / 2 for event in first)  # noqa: E731
+    assert attempt(job, first.append, under_way).kind == "stopped"
+    for run in runs.values():
+        assert attempt(replace(job, run=run), lambda event: None).kind == "done"
+
+    sparse, whole = (weights(store, runs[group].id) for group in ("sparse", "whole"))
+    base = load(load_study(path).model).model
+    changed = {name for name in sparse if name.startswith("encoder.")}
+    assert {
+        f"{name.removesuffix('.lora_A.default.weight')}.weight" for name in whole if "lora_A" in name
+    } == {name for name in changed if name.endswith(".weight")}
+    for name in changed:
+        start = base.get_parameter(name.removeprefix("encoder."))
+        owner = name.removesuffix(".weight")
+        if f"{owner}.lora_A.default.weight" not in whole:  # a bias, which LoRA leaves alone
+            assert torch.equal(sparse[name], start)
+            continue
+        tuned = start + 8 * whole[f"{owner}.lora_B.default.weight"] @ whole[f"{owner}.lora_A.default.weight"]
+        back = sparse[name] == start
+        torch.testing.assert_close(sparse[name][~back], tuned[~back], atol=1e-6, rtol=1e-5)
+        assert back.any() == (".layers.1." in name)
+    assert all(torch.equal(sparse[name], whole[name]) for name in whole if name.startswith("head."))
+
+    rows = store.read(runs["sparse"].id).rows.to_pylist()
+    said = {row["metric"]: row["value"] for row in rows if row["metric"].startswith("after.")}
+    assert said.keys() == {"after.sparsity", "after.stragglers", "after.alpha", "after.val_acc1"}
+    assert not any(row["metric"].endswith(".base_only") for row in rows), "there is no adapter to take off"
+    here = {"split": "test", "component": "trained"}
+    (end,) = [
+        row["value"] for row in rows if row | here | {"metric": "landscape.path_acc1", "point": 1.0} == row
+    ]
+    (seen,) = [row["value"] for row in rows if row | here | {"metric": "transfer.acc1"} == row]
+    assert end == seen, "the path ends at the sparse model"
+
+    straight = Store(tmp_path / "straight")
+    assert attempt(replace(job, root=straight.root), lambda event: None).kind == "done"
+    expected = weights(straight, runs["sparse"].id)
+    assert all(torch.equal(value, expected[name]) for name, value in sparse.items())
+
+
 def bases(store: Store) -> int:
     """How many of what is published are measurements of base models."""
     return sum(store.read(run).outcome.get("kind") == "base" for run in store.ids())
@@ -250,6 +302,11 @@ def test_an_ingredient_that_diverges(write, tmp_path):
     ("adapt", "after", "message"),
     [
         ("dora", "wise_ft", r"runs\.x: wise_ft: no straight line .*: dora divides by the norm"),
+        (
+            "{kind: vpt_deep}",
+            "straggler_sparsity",
+            r"runs\.x: straggler_sparsity edits merged weights: vpt_deep cannot be merged",
+        ),
         (
             "{kind: vpt_deep}",
             "{kind: greedy_soup, seeds: [0, 1]}",

@@ -1,12 +1,14 @@
 """Every head taken out in turn: bit for bit the loop over gates, and other code in float64."""
 
-from itertools import product
+import weakref
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import without_heads as reference
+from torch.utils._python_dispatch import TorchDispatchMode
 from without_heads import FAMILIES
 
 from tunescope.errors import ModelError
@@ -17,7 +19,7 @@ from tunescope.methods.prefix import Prefix
 from tunescope.methods.prompt import Prompt
 from tunescope.methods.vpt_deep import VPTDeep
 from tunescope.models.ablated import ablated, head_means
-from tunescope.models.leave_one_out import leave_one_out
+from tunescope.models.leave_one_out import LeaveOneOut
 from tunescope.models.seam import gate
 
 
@@ -42,8 +44,11 @@ def one_by_one(encoder, tower, inputs, means):
 
 
 def replayed(encoder, tower, inputs, means=None, **options):
-    found = leave_one_out(encoder, tower, inputs, means, **options)
-    return {(each.layer, each.head): each.features for each in found}
+    run = LeaveOneOut(encoder, tower, inputs, means, **options)
+    found: dict[Any, torch.Tensor] = {}
+    for layer in range(len(encoder.map.tower(tower).blocks)):
+        found |= {(layer, head): features for head, features in enumerate(run.without(layer))}
+    return {(None, None): run.whole} | found
 
 
 def furthest(one, other):
@@ -109,11 +114,9 @@ def test_the_model_is_its_own_between_heads_and_at_the_end(tiny):
     encoder, inputs = tiny("clip"), reference.inputs("vision", 2)
     with torch.no_grad():
         expected = encoder.features(inputs)
-    for seen, _ in enumerate(leave_one_out(encoder, "vision", inputs)):
+    for _ in islice(LeaveOneOut(encoder, "vision", inputs).without(1), 2):
         assert not any("forward" in module.__dict__ for module in encoder.model.modules())
         assert torch.is_grad_enabled()
-        if seen == 7:
-            break
     assert torch.equal(encoder.features(inputs), expected)
 
 
@@ -129,12 +132,69 @@ def test_half_of_the_blocks_are_left_to_compute(tiny):
                 calls[role] += 1
 
             encoder.model.get_submodule(getattr(block, role)).register_forward_hook(count)
-    list(leave_one_out(encoder, "vision", inputs, shared=False))
-    blocks = 3 + 3 + 4 * (3 + 2 + 1)  # plain, recorded, and what follows each head
+    replayed(encoder, "vision", inputs, shared=False)
+    blocks = 3 + 4 * (3 + 2 + 1)  # recorded, and what follows each head
     assert calls == {"fc2": blocks, "v": blocks}
     calls.update(fc2=0, v=0)
-    list(leave_one_out(encoder, "vision", inputs))
-    assert calls == {"fc2": blocks, "v": blocks - 3 * 4}
+    replayed(encoder, "vision", inputs)
+    assert calls == {
+        "fc2": blocks,
+        "v": 3 + 4 + 1,
+    }  # of the last block once, to see whether it can be left out
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made and still there."""
+
+    def __init__(self):
+        super().__init__()
+        self.held: dict[int, int] = {}
+        self.live = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                place, size = storage.data_ptr(), storage.nbytes()
+                if place not in self.held:
+                    self.held[place] = 0
+                    self.live += size
+                    self.peak = max(self.peak, self.live)
+                self.held[place] += 1
+                weakref.finalize(tensor, self.release, place, size)
+        return made
+
+    def release(self, place, size):
+        self.held[place] -= 1
+        if not self.held[place]:
+            del self.held[place]
+            self.live -= size
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("family", "tower"), [("vit", "vision"), ("siglip", "vision"), ("bert", "text")])
+def test_memory_is_twice_that_of_a_forward_pass(tiny, family, tower):
+    encoder, inputs = tiny(family), np.repeat(reference.inputs(tower), 16, 0)
+    means = head_means(encoder, tower, [inputs])
+    with Live() as plain:
+        encoder.features(inputs)
+    for given in (None, means):
+        with Live() as found:
+            run = LeaveOneOut(encoder, tower, inputs, given)
+            for layer in range(3):
+                for _ in run.without(layer):
+                    pass
+        assert plain.peak <= found.peak < 2 * plain.peak
+
+
+def test_layers_in_any_order(tiny):
+    encoder, inputs = tiny("vit"), reference.inputs("vision", 2)
+    expected, run = replayed(encoder, "vision", inputs), LeaveOneOut(encoder, "vision", inputs)
+    for layer in (2, 0, 1, 0):
+        for head, features in enumerate(run.without(layer)):
+            assert torch.equal(features, expected[layer, head])
+    assert torch.equal(run.whole, expected[None, None])
 
 
 def test_errors(tiny):
@@ -145,6 +205,9 @@ def test_errors(tiny):
             ablated(encoder, "vision", layer, head),
         ):
             pass
+    for layer in (3, -1):
+        with pytest.raises(ModelError, match=rf"no layer {layer} in the vision tower; expected 0 to 2"):
+            next(LeaveOneOut(encoder, "vision", reference.inputs("vision", 1)).without(layer))
     many = np.array(["a"] * 257, dtype=object)
     with pytest.raises(ModelError, match="257 texts at once; expected at most 256"):
-        next(leave_one_out(tiny("bert"), "text", many))
+        LeaveOneOut(tiny("bert"), "text", many)

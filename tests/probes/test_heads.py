@@ -1,5 +1,6 @@
 """The heads probe against plain loops in float64 that share no code with it."""
 
+from dataclasses import replace
 from itertools import product
 from statistics import fmean, stdev
 from typing import Any
@@ -14,7 +15,9 @@ from tunescope.data.examples import Examples
 from tunescope.errors import MethodError, StudyError
 from tunescope.models.heads import LinearHead, text_head
 from tunescope.models.modelmap import module_at
+from tunescope.objectives.caption_head import CaptionHead
 from tunescope.probes.heads import HeadsProbe
+from tunescope.probes.mean_interval import mean_intervals
 from tunescope.probes.measure import measure
 from tunescope.probes.probe import Subject
 from tunescope.results.metric import declared
@@ -204,6 +207,73 @@ def test_beside_the_base(tiny):
     changes = [row for row in found.rows if row.metric == "heads.importance.change"]
     assert {(row.component, row.value) for row in changes} == {("text", 0.0)}
     assert len(changes) == 12
+
+
+@pytest.mark.parametrize("kind", ["linear", "prompts", "captions"])
+def test_intervals_of_what_changed(tiny, kind):
+    """Whatever head was trained, and for the head of prompts, whose own the base has."""
+    base, tuned = tiny("clip"), tiny("clip")
+    with torch.no_grad():
+        for parameter in tuned.model.vision_model.parameters():
+            parameter *= 1.05
+    heads = {
+        "linear": lambda: linear(tuned),
+        "prompts": lambda: text_head(tuned, NAMES, ("some {}",)),
+        "captions": lambda: CaptionHead(tuned, NAMES, ("some {}",), True).eval(),
+    }
+    head, part = heads[kind](), {"val": examples("vision", 24)}
+    was, now, pre = (
+        probe().measure(Subject(encoder, on_top, "vision", part))
+        for encoder, on_top in ((base, None), (tuned, head), (base, head))
+    )
+    found, before = probe().compare(was, now), pre.arrays["heads.losses.trained"]
+    np.testing.assert_allclose(found.arrays["heads.losses_pre.trained"], before, atol=2e-5)
+
+    def near(name, differences):
+        ours, expected = found.arrays[name], mean_intervals(differences.reshape(3, 4, 24))
+        width = expected[..., 1] - expected[..., 0]
+        assert (width > 0).all()
+        assert (np.abs(ours - expected).max(-1) < 0.02 * width).all()
+
+    near("heads.interval.importance_pre", before[1:] - before[0])
+    for component, losses in (("trained", before), ("text", was.arrays["heads.losses.text"])):
+        after = now.arrays[f"heads.losses.{component}"]
+        near(f"heads.interval.change.{component}", (after[1:] - after[0]) - (losses[1:] - losses[0]))
+    assert len(found.rows) == 12
+    for row in found.rows:
+        low, high = found.arrays["heads.interval.importance_pre"][row.layer, row.head]
+        assert low <= row.value <= high
+
+
+def test_a_head_that_is_not_linear_has_no_importance_before(tiny):
+    encoder = tiny("vit")
+    deep = torch.nn.Sequential(linear(encoder, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    was, now = (probe().measure(subject(encoder, "vision", head)) for head in (None, deep))
+    found = probe().compare(was, now)
+    assert found.rows == []
+    assert found.arrays == {}
+
+
+def test_two_probes_compute_once_and_tell_how_far_they_are(tiny):
+    encoder, told = tiny("vit"), []
+    given = replace(subject(encoder, "vision", linear(encoder)), progress=lambda *said: told.append(said))
+    first = probe().measure(given).arrays
+    parts = [("heads", done, 9) for done in range(1, 10)]  # three batches of three layers
+    assert told == parts
+
+    def never(*_):
+        raise AssertionError("it is known already")
+
+    with torch.no_grad():
+        encoder.model.register_forward_pre_hook(never)
+        again = probe().measure(given).arrays
+    assert told == parts * 2
+    assert list(first) == list(again)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    for other in ({"ablation": "mean"}, {"precision": "bfloat16"}, {"subset": 3}):
+        with pytest.raises(AssertionError, match="it is known already"):
+            probe(**other).measure(given)
 
 
 def test_numbers_have_a_squared_error(tiny):

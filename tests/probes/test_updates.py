@@ -73,6 +73,14 @@ def noise(encoder: Encoder, scale: float = 0.05, seed: int = 5) -> dict[str, tor
     }
 
 
+def moved(encoder: Encoder, update: dict[str, torch.Tensor], apart=frozenset()) -> WeightChange:
+    """The weights moved by an update, which becomes what rounding leaves of it."""
+    plain = {name: encoder.model.get_parameter(name).detach() for name in update}
+    tuned = {name: plain[name] + update[name] for name in update}
+    update |= {name: tuned[name] - plain[name] for name in update}
+    return WeightChange(encoder, tuned, apart)
+
+
 def measured(change: WeightChange, tuned: str, **settings) -> list[Row]:
     subject = Subject(change.base, None, tuned, {}, change=lambda: change)
     return UpdatesProbe(**settings).measure(subject).rows
@@ -101,23 +109,23 @@ def size(values: np.ndarray) -> float:
 def test_heads_are_plain_loops_over_slices(tiny, family):
     encoder, tower = tiny(family), NAMES[family][0]
     update = noise(encoder)
-    rows = of_tower(WeightChange(encoder, update), tower, spectra=False)
+    rows = of_tower(moved(encoder, update), tower, spectra=False)
     found, relative = table(rows, "heads.update"), table(rows, "heads.update_relative")
     assert len(found) == len(relative) == BLOCKS * HEADS * 5
     weights = dict(encoder.model.named_parameters())
     for layer in range(BLOCKS):
         for head in range(HEADS):
-            before, moved = [], []
+            before, after = [], []
             for component in "qkvo":
                 name, place = named(family, encoder, layer, component), own(family, component, head)
                 before.append(size(weights[name].detach().numpy()[place]))
-                moved.append(size(update[name].numpy()[place]))
+                after.append(size(update[name].numpy()[place]))
                 key = (layer, head, component)
-                assert found[key] == pytest.approx(moved[-1], rel=1e-12)
-                assert relative[key] == pytest.approx(moved[-1] / before[-1], rel=1e-12)
+                assert found[key] == pytest.approx(after[-1], rel=1e-12)
+                assert relative[key] == pytest.approx(after[-1] / before[-1], rel=1e-12)
             key = (layer, head, "all")
-            assert found[key] == pytest.approx(size(np.array(moved)), rel=1e-12)
-            assert relative[key] == pytest.approx(size(np.array(moved)) / size(np.array(before)), rel=1e-12)
+            assert found[key] == pytest.approx(size(np.array(after)), rel=1e-12)
+            assert relative[key] == pytest.approx(size(np.array(after)) / size(np.array(before)), rel=1e-12)
 
 
 @every_family
@@ -150,7 +158,7 @@ def test_a_head_that_was_moved_by_hand_is_first(tiny, family, component):
     encoder, tower = tiny(family), NAMES[family][0]
     update = noise(encoder, 1e-3)
     update[named(family, encoder, 1, component)][own(family, component, 3)] += 0.05
-    rows = of_tower(WeightChange(encoder, update), tower, spectra=False)
+    rows = of_tower(moved(encoder, update), tower, spectra=False)
     for metric in ("heads.update", "heads.update_relative"):
         found = table(rows, metric)
         for one in (component, "all"):
@@ -164,7 +172,7 @@ def test_a_head_that_was_moved_by_hand_is_first(tiny, family, component):
 def test_an_attention_pooling_head_is_a_layer_of_its_own(tiny):
     encoder = tiny("siglip")
     update = noise(encoder)
-    found = table(of_tower(WeightChange(encoder, update), "vision", spectra=False), "heads.update")
+    found = table(of_tower(moved(encoder, update), "vision", spectra=False), "heads.update")
     assert {layer for layer, *_ in found} == {0, 1, 2, 3}
     fused = update["vision_model.head.attention.in_proj_weight"].numpy()
     out = update["vision_model.head.attention.out_proj.weight"].numpy()
@@ -186,7 +194,7 @@ def test_an_attention_pooling_head_is_a_layer_of_its_own(tiny):
 def test_matrices_are_numpy_in_float64(tiny, family, roles):
     encoder, tower = tiny(family), NAMES[family][0]
     update = noise(encoder, 0.1)
-    rows = of_tower(WeightChange(encoder, update), tower, top=5, threshold=0.6)
+    rows = of_tower(moved(encoder, update), tower, top=5, threshold=0.6)
     weights = {name: p.detach().double().numpy() for name, p in encoder.model.named_parameters()}
     metrics = ("update", "update_relative", "stable_rank", "effective_rank", "intruders")
     found = {metric: table(rows, f"weights.{metric}") for metric in metrics}
@@ -221,16 +229,16 @@ def test_matrices_are_numpy_in_float64(tiny, family, roles):
     for component, below in (("embeddings", (place.embeddings,)), ("final", place.final)):
         inside = [n for n in weights if any(n.startswith(f"{path}.") for path in below) and "bias" not in n]
         assert len(inside) >= 1
-        moved = size(np.array([size(update[name].numpy()) for name in inside]))
-        assert found["update"][None, component] == pytest.approx(moved, rel=1e-12)
+        total = size(np.array([size(update[name].numpy()) for name in inside]))
+        assert found["update"][None, component] == pytest.approx(total, rel=1e-12)
         before = size(np.array([size(weights[name]) for name in inside]))
-        assert found["update_relative"][None, component] == pytest.approx(moved / before, rel=1e-12)
+        assert found["update_relative"][None, component] == pytest.approx(total / before, rel=1e-12)
 
 
 def test_what_a_method_leaves_alone_has_moved_by_nothing(tiny):
     encoder = tiny("clip")
     name = "vision_model.encoder.layers.1.self_attn.q_proj.weight"
-    rows = measured(WeightChange(encoder, {name: noise(encoder)[name]}), "vision")
+    rows = measured(moved(encoder, {name: noise(encoder)[name]}), "vision")
     found = table(rows, "weights.update")
     assert {key for key, value in found.items() if value} == {(1, "attention.q")}
     assert {key[0] for key, value in table(rows, "heads.update").items() if value} == {1}
@@ -246,12 +254,12 @@ def test_which_towers(tiny):
     def towers(change: WeightChange, tuned: str) -> list[str | None]:
         return sorted({row.tower for row in measured(change, tuned, spectra=False)}, key=str)
 
-    assert towers(WeightChange(encoder, update), "vision") == ["text", "vision"]
-    assert towers(WeightChange(encoder, text), "text") == ["text"]
-    assert towers(WeightChange(encoder, text), "vision") == ["text", "vision"]
-    assert towers(WeightChange(encoder, {}), "vision") == ["vision"]
-    assert towers(WeightChange(encoder, text, frozenset({"vision"})), "vision") == ["text"]
-    assert towers(WeightChange(encoder, {}, frozenset({"vision"})), "vision") == []
+    assert towers(moved(encoder, update), "vision") == ["text", "vision"]
+    assert towers(moved(encoder, text), "text") == ["text"]
+    assert towers(moved(encoder, text), "vision") == ["text", "vision"]
+    assert towers(moved(encoder, {}), "vision") == ["vision"]
+    assert towers(moved(encoder, text, frozenset({"vision"})), "vision") == ["text"]
+    assert towers(moved(encoder, {}, frozenset({"vision"})), "vision") == []
 
 
 def test_a_ratio_to_zero_is_left_out(tiny):
@@ -260,7 +268,7 @@ def test_a_ratio_to_zero_is_left_out(tiny):
     name = named("vit", encoder, 0, "q")
     with torch.no_grad():
         encoder.model.get_parameter(name)[own("vit", "q", 1)] = 0
-    rows = measured(WeightChange(encoder, update), "vision", spectra=False)
+    rows = measured(moved(encoder, update), "vision", spectra=False)
     left_out = table(rows, "heads.update").keys() - table(rows, "heads.update_relative").keys()
     assert left_out == {(0, 1, "q")}
 
@@ -272,7 +280,7 @@ def test_the_base_has_no_rows(tiny):
 
 def test_every_row_is_declared_and_nothing_is_derived(tiny):
     encoder = tiny("vit")
-    rows = measured(WeightChange(encoder, noise(encoder)), "vision")
+    rows = measured(moved(encoder, noise(encoder)), "vision")
     declared = {metric.name: metric for metric in UpdatesProbe.metrics}
     assert {row.metric for row in rows} == declared.keys()
     keys = [(row.metric, *row.key) for row in rows]

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from tunescope.engine.events import Event
+from tunescope.engine.events import OFTEN, Event
 from tunescope.engine.plan import Planned
 
 
@@ -65,8 +65,9 @@ class Progress:
             self.started[id] = time.monotonic()
             if self.bars is not None:
                 self.tasks[id] = self.bars.add_task(f"  {name}", total=None)
-        elif event.kind == "step" and self.bars is not None:
-            self.bars.update(self.tasks[id], completed=event.step, total=event.steps)
+        elif event.kind in OFTEN and self.bars is not None:
+            what = f"  {name}: {event.text}" if event.text else f"  {name}"
+            self.bars.update(self.tasks[id], description=what, completed=event.step, total=event.steps)
         elif event.kind in ("done", "failed", "retried", "stopped"):
             self._end(event)
         elif event.kind == "elsewhere":

@@ -41,7 +41,7 @@ def edited(
     val: Examples,
     history: History,
     on_log: Log | None,
-) -> None:
+) -> Installed:
     """Edit the weights that tuning has left; rows and log lines go into the history.
 
     Args:
@@ -53,9 +53,16 @@ def edited(
         val: the task's validation examples, by which alone anything is chosen.
         history: of the tuning.
         on_log: called with every line of the log.
+
+    Returns:
+        the model as it is now: a plain one where the edit merges adapters.
     """
+    if edit.merges:
+        installed.merge()
+        installed = _plain(installed)
     score = Score(installed, head, spec, val)
     history.rows += edit.finish(begun, score, partial(_tell, history, on_log))
+    return installed
 
 
 def averaged(
@@ -89,7 +96,7 @@ def averaged(
     """
     trained = set(installed.trainable)
     soup.check(installed)  # which merges it
-    model = Installed(installed.encoder, installed.tower, _parameters(installed))
+    model = _plain(installed)
     history = History()
     head.to(installed.encoder.device)  # as the training loop does
     mean = ModelMean(model, model if model.trainable.keys() == trained else again(), head)
@@ -172,9 +179,10 @@ def in_memory(tune: Callable[[RunSpec], dict[str, torch.Tensor]], name: str, run
     return Ingredient(name, lambda: weights)
 
 
-def _parameters(merged: Installed) -> dict[str, nn.Parameter]:
-    """The plain model's parameters that the method has changed."""
-    return {name: merged.encoder.model.get_parameter(name) for name in merged.weights()}
+def _plain(merged: Installed) -> Installed:
+    """The plain model, and its parameters that the method has changed."""
+    changed = {name: merged.encoder.model.get_parameter(name) for name in merged.weights()}
+    return Installed(merged.encoder, merged.tower, changed)
 
 
 def _have(part: Job, store: Store, carry_out: Callable[[], dict[str, Any]]) -> bool:

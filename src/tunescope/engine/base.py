@@ -2,12 +2,17 @@
 
 import json
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from tunescope.engine.kept import OnDisk
 from tunescope.engine.plan import fingerprints
+from tunescope.probes.kept import Kept, Make
 from tunescope.probes.measure import Observed, observe
 from tunescope.probes.probe import Measurement, Probe, Subject, probes_of
 from tunescope.results.row import Row, write_rows
@@ -47,9 +52,15 @@ def _shared(probe: Probe, id: str, subject: Subject, store: Store) -> Measuremen
 
 
 def _measured(probe: Probe, id: str, subject: Subject, store: Store) -> Measurement:
-    found = observe([probe], subject)[probe.kind]
+    on_disk = OnDisk(store.unfinished(id), "base", lambda: id)
+    found = observe([probe], replace(subject, kept=partial(_first_from, subject.kept, on_disk)))[probe.kind]
     store.publish(id, lambda folder: _write(folder, id, found))
     return found
+
+
+def _first_from(shared: Kept, own: Kept, key: str, make: Make) -> dict[str, np.ndarray]:
+    """What another probe has asked for in this process need not be kept on disk for this one."""
+    return shared(key, lambda: own(key, make))
 
 
 def _write(folder: Path, id: str, found: Measurement) -> None:

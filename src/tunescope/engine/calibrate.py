@@ -91,11 +91,11 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     from tunescope.data.task import task_examples
     from tunescope.engine.change import change_of
     from tunescope.engine.images import decoded
-    from tunescope.engine.monitor import few
     from tunescope.engine.tower import tower_of
     from tunescope.engine.work import head_for, install, measured
     from tunescope.models.load import load
     from tunescope.probes.probe import Subject, probes_of
+    from tunescope.probes.sample import few
     from tunescope.training.ranks import Ranks
 
     started = time.perf_counter()
@@ -110,7 +110,8 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     setup = loaded - started + time.perf_counter() - there
     tuning = _tuning(encoder, installed, head, spec, examples["train"], examples["val"])
     change = change_of(spec, installed)
-    subject = Subject(encoder, head, installed.tower, measured(examples), change=change)
+    origin = {name: value.detach() for name, value in head.named_parameters()}
+    subject = Subject(encoder, head, installed.tower, measured(examples), change=change, head_origin=origin)
     measure = sum(_looking(probe, subject) for probe in probes_of(spec))
     look = 0.0
     if spec.train.monitor is not None:
@@ -151,7 +152,7 @@ def _tuning(
     """Three short runs of the loop. The first warms up; the third has more examples than the second, and what
     these add to the time before the first step is what every further example adds to it.
     """
-    from tunescope.engine.monitor import few
+    from tunescope.probes.sample import few
     from tunescope.training import loop
 
     # No monitor and no criterion: the one is timed by itself, the other takes no time.
@@ -188,14 +189,15 @@ def _looking(probe: "Probe", subject: "Subject") -> float:
     """Seconds of one probe on all its examples, from truncated sets: what the second half of them adds to it
     is what every further example adds.
     """
-    from tunescope.engine.monitor import few
+    from tunescope.probes.kept import InMemory
     from tunescope.probes.measure import derive, observe
+    from tunescope.probes.sample import few
 
     def look(count: int) -> tuple[float, set[str]]:
         """Seconds, and the splits that were read."""
         started = time.perf_counter()
         part = {split: few(examples, count) for split, examples in subject.examples.items()}
-        found = observe([probe], replace(subject, examples=part))
+        found = observe([probe], replace(subject, examples=part, kept=InMemory()))
         derive([probe], found, found)
         rows = found[probe.kind].rows
         read = {row.split for row in rows if row.split in part} if rows else set(part)

@@ -47,8 +47,8 @@ def weight_change(base: Encoder, installed: Installed) -> WeightChange:
             )
     parts = installed.parts if isinstance(installed, InstalledPerTower) else {installed.tower: installed}
     apart = frozenset(tower for tower, part in parts.items() if isinstance(part, Attached))
-    update = {}
+    tuned = {}
     for tower, part in parts.items():
         if tower not in apart:
-            update |= part.update(base)
-    return WeightChange(base, update, apart)
+            tuned |= part.effective(base)
+    return WeightChange(base, tuned, apart)

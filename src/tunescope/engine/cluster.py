@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunescope.engine.connect import Connection, fits, room
-from tunescope.engine.events import Event
+from tunescope.engine.events import Event, sparing
 from tunescope.engine.job import Job, attempt, cause_of
 from tunescope.engine.plan import Planned
 from tunescope.engine.process import cores
@@ -25,7 +25,7 @@ from tunescope.results.store import Store
 from tunescope.study.engine import Engine
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")  # hold on every machine
-STEPS = 0.3  # seconds between two steps that a task tells
+STEPS = 0.3  # seconds between two steps, or what is measured, that a task tells
 GRACE = 5.0  # seconds for tasks to be gone
 LOST = {
     "WorkerCrashedError": "its process was ended: by somebody, or by the system for want of memory",
@@ -190,16 +190,8 @@ def _work(job: Job, post: Any, number: int, offline: dict[str, str]) -> Event:
     """A task: one try at one run."""
     os.environ.update(offline)
     stopping = begin(job, [signal.SIGINT])  # which is how Ray interrupts a task
-    last = -STEPS
-
-    def tell(event: Event) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if event.kind != "step" or event.step == event.steps or now - last >= STEPS:
-            last = now
-            post.put.remote(number, event)  # whether it arrives is not waited for
-
-    return attempt(job, tell, stopping)
+    post_it = lambda event: post.put.remote(number, event)  # noqa: E731  # whether it arrives is not waited for
+    return attempt(job, sparing(post_it, STEPS), stopping)
 
 
 def ended_by(error: Exception) -> str:

@@ -37,7 +37,7 @@ def attempt(job: Job, tell: Tell, stopping: Callable[[], bool] = lambda: False) 
 
     Args:
         job: the run.
-        tell: called with `started` and every `step`.
+        tell: called with `started`, and every `step` and `measuring`.
         stopping: asked after every step; True checkpoints the run and ends the try.
 
     Returns:
@@ -53,8 +53,9 @@ def attempt(job: Job, tell: Tell, stopping: Callable[[], bool] = lambda: False) 
             return Event("elsewhere", run)
         tell(Event("started", run))
         on_step = lambda step, steps: tell(Event("step", run, step, steps))  # noqa: E731
+        progress = lambda what, done, total: tell(Event("measuring", run, done, total, what))  # noqa: E731
         try:
-            outcome = carry_out(job, store, on_step, stopping)
+            outcome = carry_out(job, store, on_step, stopping, progress)
             store.clear_failure(run.id)
         except Stopped as stopped:
             return Event("stopped", run, text=str(stopped))

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from tunescope.models.encoder import Encoder
 from tunescope.probes.change import WeightChange
 from tunescope.probes.measure import Observed, derive, observe
 from tunescope.probes.probe import Subject, probes_of
-from tunescope.probes.sample import spread
+from tunescope.probes.sample import few
 from tunescope.results.row import Row
 from tunescope.study.run import Monitor
 from tunescope.training.loop import Looked
@@ -112,17 +111,6 @@ class LiveMonitor:
             f"collapse: {rule.metric} is {mean:.4g} at step {step}, below {rule.below:g} (mean of "
             f"{len(values)} rows)"
         )
-
-
-def few(examples: Examples, count: int) -> Examples:
-    """At most `count` of the examples, spread evenly; every class stays a candidate."""
-    chosen = spread(count, len(examples))
-    return replace(
-        examples,
-        inputs=examples.inputs[chosen],
-        labels=examples.labels[chosen],
-        ids=tuple(examples.ids[i] for i in chosen),
-    )
 
 
 @contextmanager

@@ -19,21 +19,24 @@ from tunescope.engine.base import observe_base, write_arrays
 from tunescope.engine.change import change_of
 from tunescope.engine.images import decoded
 from tunescope.engine.job import Job
+from tunescope.engine.kept import OnDisk, fingerprint
 from tunescope.engine.monitor import LiveMonitor
 from tunescope.engine.peak import peak
 from tunescope.engine.plan import Planned
 from tunescope.engine.together import announce, launched
 from tunescope.engine.tower import tower_of
-from tunescope.errors import Diverged, MethodError
+from tunescope.errors import Diverged, MethodError, Stopped
 from tunescope.methods.method import Installed, Method
 from tunescope.models.encoder import Encoder
 from tunescope.models.load import load
 from tunescope.objectives.objective import Objective
+from tunescope.probes.kept import InMemory, Kept, Progress, silent
 from tunescope.probes.measure import Observed, derive, observe
 from tunescope.probes.probe import Measurement, Subject, probes_of
 from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
+from tunescope.results.unfinished import Unfinished
 from tunescope.study.run import RunSpec
 from tunescope.training.after import Edit
 from tunescope.training.checkpoint import Checkpoint
@@ -59,6 +62,7 @@ class Tuned:
         history: losses, rates and validation accuracy by step.
         examples: by split, as the task laid them out.
         before: what the run's probes saw in the base model.
+        head_origin: the head's parameters before its first step, by name.
     """
 
     spec: RunSpec
@@ -68,6 +72,7 @@ class Tuned:
     history: History
     examples: dict[str, Examples]
     before: Observed
+    head_origin: dict[str, torch.Tensor]
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What was trained, by name: `encoder.…` below the model, `head.…` below the head."""
@@ -83,6 +88,7 @@ def tune(
     on_log: Log | None = None,
     checkpoint: Checkpoint | None = None,
     fetch: Fetch | None = None,
+    progress: Progress = silent,
 ) -> Tuned:
     """Carry out the tuning of one run, and what follows it; the base model is probed on the way.
 
@@ -93,6 +99,7 @@ def tune(
         on_log: called with every line of the log.
         checkpoint: where the run's state is kept, and found again.
         fetch: where the ingredients of a soup come from; without one they are tuned here and kept nowhere.
+        progress: told how far the measurement of the base model has come.
 
     Raises:
         TunescopeError: the model, the data or the method do not fit.
@@ -106,10 +113,12 @@ def tune(
     examples = task_examples(spec, encoder.preprocess, None if store is None else decoded(store))
     others = measured(examples)
     # Where several processes share the run, the first one looks and the others only help with the steps.
-    before = observe_base(spec, Subject(encoder, None, tower, others), store) if ranks.first else {}
+    base = partial(Subject, encoder, None, tower, others, progress=progress)
+    before = observe_base(spec, base(), store) if ranks.first else {}
     watching = spec.train.monitor
     monitor = None if watching is None else LiveMonitor(watching, encoder, tower, others)
     head = head_for(spec, encoder, examples["train"])
+    origin = {name: value.detach().clone() for name, value in head.named_parameters()}
     installed = install(spec, encoder, tower)
     if monitor is not None:
         monitor.change = change_of(spec, installed)
@@ -118,7 +127,7 @@ def tune(
         here = partial(in_memory, lambda run: tune(run, on_step).weights())
         again = partial(_installed_again, spec, tower, ranks.device)
         installed, history = averaged(after, fetch or here, installed, again, head, spec, val, on_log)
-        return Tuned(spec, installed.encoder, head, installed, history, examples, before)
+        return Tuned(spec, installed.encoder, head, installed, history, examples, before, origin)
     begun = after.begin(installed, head) if isinstance(after, Edit) else None
     history = train(
         encoder,
@@ -133,26 +142,44 @@ def tune(
         monitor=monitor,
     )
     if isinstance(after, Edit):
-        edited(after, begun, installed, head, spec, val, history, on_log)
-    return Tuned(spec, encoder, head, installed, history, examples, before)
+        installed = edited(after, begun, installed, head, spec, val, history, on_log)
+    return Tuned(spec, encoder, head, installed, history, examples, before, origin)
 
 
-def measure(tuned: Tuned) -> Measurement:
-    """Measure a tuned model as it would be used, adapters active, beside its base."""
+def measure(tuned: Tuned, unfinished: Unfinished | None = None, progress: Progress = silent) -> Measurement:
+    """Measure a tuned model as it would be used, adapters active, beside its base.
+
+    Args:
+        tuned: the model.
+        unfinished: of its run, where what has been measured is kept and found again; None keeps nothing.
+        progress: told how far a long measurement has come.
+    """
     probes = probes_of(tuned.spec)
-    subject = Subject(tuned.encoder, tuned.head, tuned.installed.tower, measured(tuned.examples))
+
+    def kept(which: str) -> Kept:
+        model = partial(fingerprint, tuned.weights())
+        return InMemory() if unfinished is None else OnDisk(unfinished, which, model)
+
+    others = measured(tuned.examples)
+    subject = Subject(tuned.encoder, tuned.head, tuned.installed.tower, others, progress=progress)
     change = change_of(tuned.spec, tuned.installed)
-    active = observe(probes, replace(subject, change=change))
+    active = observe(
+        probes, replace(subject, change=change, kept=kept("active"), head_origin=tuned.head_origin)
+    )
     off = tuned.installed.without()
     base_only = None
     if off is not None:
         with off:
-            base_only = observe(probes, subject)
+            base_only = observe(probes, replace(subject, kept=kept("base_only")))
     return derive(probes, tuned.before, active, base_only)
 
 
 def carry_out(
-    job: Job, store: Store, on_step: OnStep | None = None, stopping: Callable[[], bool] = lambda: False
+    job: Job,
+    store: Store,
+    on_step: OnStep | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Carry out one run and publish it, from its last checkpoint if it has one.
 
@@ -164,11 +191,18 @@ def carry_out(
         the peak memory in bytes that this try took.
 
     Raises:
-        Stopped: `stopping` said so while the run was tuned, or a part of its soup; that is checkpointed.
+        Stopped: `stopping` said so while the run was tuned, or a part of its soup, which is checkpointed; or
+            while it was measured, of which what is done is kept.
     """
     planned, started = job.run, time.perf_counter()
-    spec = planned.member.spec
-    checkpoint = Checkpoint(store.unfinished(planned.id), job.engine.checkpoint, stopping)
+    spec, unfinished = planned.member.spec, store.unfinished(planned.id)
+    checkpoint = Checkpoint(unfinished, job.engine.checkpoint, stopping)
+
+    def measuring(what: str, done: int, total: int) -> None:
+        progress(what, done, total)
+        if stopping() and not launched():  # else the other processes would wait for this one
+            raise Stopped(f"stopped while measuring {what}, {done} of {total}")
+
     fetch = with_ingredients(job, store, carry_out, on_step, stopping)
     said = spec.model_dump(mode="json")
     if launched():
@@ -177,13 +211,13 @@ def carry_out(
     with Trackers(job.engine.trackers, folder, f"{planned.member.name} {planned.id[:8]}", said) as trackers:
         try:
             logged = {"on_log": trackers.line, "checkpoint": checkpoint, "fetch": fetch}
-            tuned = tune(spec, on_step, store, **logged)
+            tuned = tune(spec, on_step, store, **logged, progress=measuring)
         except Diverged as error:
             outcome = {"status": "failed", "cause": str(error)} | _cost(started)
             until: History = error.history
             store.publish(planned.id, lambda folder: _write(folder, planned, outcome, until.rows, until.log))
             return outcome
-    result = measure(tuned)
+    result = measure(tuned, unfinished, measuring)
     outcome = {"status": "done"} | _cost(started)
     if tuned.history.stopped:
         outcome["stopped"] = tuned.history.stopped

@@ -94,6 +94,26 @@ class Installed:
         """The plain model's parameters that the method changes, by name, as they stand once merged."""
         return dict(self.trainable)
 
+    def effective(self, base: "Encoder") -> "dict[str, Tensor]":
+        """`weights`, held against the model that they are the change of; not copied.
+
+        Args:
+            base: the encoder as it was before tuning.
+
+        Raises:
+            MethodError: the method adds parameters that cannot be folded into weights, or `base` is another
+                model.
+        """
+        plain = dict(base.model.named_parameters())
+        found = self.weights()
+        for name, value in found.items():
+            if name not in plain or plain[name].shape != value.shape:
+                raise MethodError(
+                    f"{name!r} is no weight of {base.name!r}: either that is another model, or the method "
+                    "adds what cannot be folded into weights, and their change is not defined"
+                )
+        return found
+
     def update(self, base: "Encoder") -> "dict[str, Tensor]":
         """The effective change of the model's own weights: Δ = tuned − base, as merging would leave them.
 
@@ -105,20 +125,15 @@ class Installed:
             can change, zero or not.
 
         Raises:
-            MethodError: the method adds parameters that cannot be folded into weights, or `base` is another
-                model.
+            MethodError: as `effective`.
         """
         import torch
 
-        plain = dict(base.model.named_parameters())
         found: dict[str, Tensor] = {}
-        for name, value in self.weights().items():
-            if name not in plain or plain[name].shape != value.shape:
-                raise MethodError(
-                    f"{name!r} is no weight of {base.name!r}: either that is another model, or the method "
-                    "adds what cannot be folded into weights, and their change is not defined"
-                )
-            before, after = (w.detach().to("cpu", torch.float32) for w in (plain[name], value))
+        for name, value in self.effective(base).items():
+            before, after = (
+                w.detach().to("cpu", torch.float32) for w in (base.model.get_parameter(name), value)
+            )
             found[name] = after - before
         return found
 

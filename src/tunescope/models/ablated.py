@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
-from torch import Tensor, nn
+from jaxtyping import Float, Shaped
+from torch import Tensor
 
 from tunescope.errors import ModelError
-from tunescope.models.modelmap import Tower, module_at
-from tunescope.models.pooling import pooled_row, real_tokens, text_inputs
+from tunescope.models.pooling import Read, reading
 from tunescope.models.tap import Call, attention_modules, listening
 
 if TYPE_CHECKING:
@@ -95,40 +94,3 @@ def head_means(encoder: "Encoder", tower: str, batches: Iterable[Shaped[np.ndarr
         ):
             dtype = torch.promote_types(encoder.features(inputs).dtype, dtype)
     return torch.stack([totals[layer] for layer in range(len(modules))]).div(count).to(dtype)
-
-
-class Read:
-    """What a text tower was called with, as far as it concerns who is read.
-
-    Attributes:
-        row: of the pooled token, as `pooled_row` says it; None for images.
-        real: which tokens are text; None for images.
-    """
-
-    row: "int | Tensor | None" = None
-    real: Tensor | None = None
-
-    def real_in_blocks(self, length: int) -> Bool[Tensor, "b n"]:
-        """The real tokens among those of the blocks: prompts stand behind the first token."""
-        assert self.real is not None
-        ours = self.real.new_ones(len(self.real), length - self.real.shape[1])
-        return torch.cat([self.real[:, :1], ours, self.real[:, 1:]], 1)
-
-
-@contextmanager
-def reading(model: nn.Module, place: Tower, read: Read) -> Iterator[None]:
-    """Fill `read` whenever the text tower is called; of a vision tower nothing is read."""
-    if place.grid is not None:
-        yield
-        return
-
-    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        ids, mask = text_inputs(args, kwargs)
-        read.row = pooled_row(module, place, ids)
-        read.real = real_tokens(ids, mask, read.row)
-
-    handle = module_at(model, place.path).register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

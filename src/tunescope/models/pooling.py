@@ -1,6 +1,7 @@
 """Which token a tower is read at: the row of a text, and the attention head that pools an image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -63,6 +64,43 @@ def real_tokens(
         return real
     length = ids.shape[1]
     return real & (torch.arange(-length, 0, device=ids.device) <= row[:, None])
+
+
+class Read:
+    """What a text tower was called with, as far as it concerns who is read.
+
+    Attributes:
+        row: of the pooled token, as `pooled_row` says it; None for images.
+        real: which tokens are text; None for images.
+    """
+
+    row: "int | Tensor | None" = None
+    real: Tensor | None = None
+
+    def real_in_blocks(self, length: int) -> Bool[Tensor, "b n"]:
+        """The real tokens among those of the blocks: prompts stand behind the first token."""
+        assert self.real is not None
+        ours = self.real.new_ones(len(self.real), length - self.real.shape[1])
+        return torch.cat([self.real[:, :1], ours, self.real[:, 1:]], 1)
+
+
+@contextmanager
+def reading(model: nn.Module, place: Tower, read: Read) -> Iterator[None]:
+    """Fill `read` whenever the text tower is called; of a vision tower nothing is read."""
+    if place.grid is not None:
+        yield
+        return
+
+    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        ids, mask = text_inputs(args, kwargs)
+        read.row = pooled_row(module, place, ids)
+        read.real = real_tokens(ids, mask, read.row)
+
+    handle = module_at(model, place.path).register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def attention_pool(model: nn.Module, tower: Tower) -> nn.MultiheadAttention:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from tunescope.errors import ModelError
 from tunescope.models.blockrows import BlockRows, Reducer
-from tunescope.models.modelmap import Tower, module_at
-from tunescope.models.pooling import attention_pool, pool_value_norms, pooled_row, real_tokens, text_inputs
+from tunescope.models.modelmap import Tower
+from tunescope.models.pooling import Read, attention_pool, pool_value_norms, reading
 from tunescope.models.tap import Call, attention_modules, listening, logits, value_norms
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Seen:
         self._value_norms: dict[int, Tensor] = {}
         self._called: set[int] = set()
         self._wants_graph = grad and torch.is_grad_enabled()
-        self._row: Tensor | int | None = None
-        self._real: Tensor | None = None
+        self._read = Read()
 
     @property
     def logits(self) -> Float[Tensor, "l b h n"]:
@@ -108,7 +107,7 @@ class Seen:
         record = self._enter(layer)
         if record or self._grad:  # a recomputation must save the tensors that the first pass saved
             with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()):
-                found = self._laid_out(output, logits(call, self._row), -torch.inf)
+                found = self._laid_out(output, logits(call, self._read.row), -torch.inf)
                 norms = self._laid_out(output, value_norms(call), 0.0) if self._values else None
             if record:
                 self._keep(layer, found, norms)
@@ -119,7 +118,7 @@ class Seen:
         if record or self._grad:
             with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()):
                 found = self._laid_out(output, logits(call, None), -torch.inf)
-                real = self._real
+                real = self._read.real
                 if real is None:
                     real = found.new_ones(found.shape[0], found.shape[2], dtype=torch.bool)
                 if self._prompts:
@@ -192,34 +191,18 @@ def watch(
             modules = attention_modules(model, place)
             seen = Seen(place, tuple(range(len(modules))), values, grad)
             if place.grid is None:
-                stack.enter_context(_reading_text(model, place, seen))
+                stack.enter_context(reading(model, place, seen._read))
             elif rows == "pool":
                 if place.pooling != "cls":
                     raise ModelError(
                         f"the {tower} tower of {encoder.map.family} pools by {place.pooling!r} and has no "
                         "pooling row; use rows='all'"
                     )
-                seen._row = 0
+                seen._read.row = 0
             look = seen._pool if reduce is None else partial(seen._reduce, reduce)
             stack.enter_context(listening([(module, partial(look, i)) for i, module in enumerate(modules)]))
         yield seen
         seen.verify()
-
-
-@contextmanager
-def _reading_text(model: nn.Module, place: Tower, seen: Seen) -> Iterator[None]:
-    """Find each text's pooled token and its real tokens before the blocks run."""
-
-    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        ids, mask = text_inputs(args, kwargs)
-        seen._row = pooled_row(module, place, ids)
-        seen._real = real_tokens(ids, mask, seen._row)
-
-    handle = module_at(model, place.path).register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

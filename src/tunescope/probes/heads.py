@@ -4,20 +4,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunescope.errors import MethodError, StudyError
 from tunescope.probes.probe import Measurement, Probe, Subject
 from tunescope.results.metric import Derived, Metric
 from tunescope.results.row import Row
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
 
-    from tunescope.data.examples import Examples
     from tunescope.probes.head_losses import HeadLosses
 
-AT_MOST = 256  # examples, where a study does not say
-FEATURES, HEAD, LABELS = "_heads.features", "_heads.head", "_heads.labels"  # of the base; of the trained
+FEATURES = "_heads.features"  # of the base
+TRAINED, LABELS = "_heads.head", "_heads.labels"  # what the base is read by
 
 _MICHEL = "Michel et al. 2019, section 2.2"
 _COMPARED: tuple[Derived, ...] = ("base", "base_only", "change")
@@ -74,13 +71,15 @@ class HeadsProbe(Probe):
     labels are numbers. Component `trained` is read under the trained head, `text` under the
     head made of prompts, where there is one, as the transfer probe has it; the base has `text` alone. What
     its heads are worth to the trained head is `heads.importance_pre`: the base's features under it, where
-    it is linear. Labels decide the loss, so a tower that does not read the split's inputs is not measured,
-    nor is an attention pooling head (SigLIP's vision), which has no gates.
+    that is linear in them or in their directions. Labels decide the loss, so a tower that does not read the
+    split's inputs is not measured, nor is an attention pooling head (SigLIP's vision), which has no gates.
 
     Arrays: `heads.subset` [n], indices of the examples in the split; and per component
     `heads.losses.<component>` [1 + L·H, n], row 0 with all heads, row 1 + l·H + h without head h of layer l,
     `heads.gradients.<component>` [L, H, n], and `heads.interval.<component>` [L, H, 2], the paired bootstrap
-    interval (95 %, BCa) of importance.
+    interval (95 %, BCa) of importance. Beside the base: `heads.interval.change.<component>` [L, H, 2], of
+    what importance has changed by, the base's being importance_pre under the trained head; that one's own
+    `heads.interval.importance_pre` [L, H, 2] and `heads.losses_pre.trained` [1 + L·H, n].
 
     Args:
         split: which examples; trained on none of them.
@@ -97,6 +96,7 @@ class HeadsProbe(Probe):
     ablation: Literal["zero", "mean"] = "zero"
     precision: Literal["float32", "bfloat16"] = "float32"
 
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric("importance", None, "mean of ℓᵢ without the head − ℓᵢ with all heads", _MICHEL, _COMPARED),
         _metric(
@@ -120,7 +120,7 @@ class HeadsProbe(Probe):
             StudyError: the split is not there, or has fewer examples than asked for.
             MethodError: the tower that the task tunes does not read the split.
         """
-        from tunescope.probes.head_losses import head_losses
+        from tunescope.probes.head_losses import OnTop, head_losses
 
         settings: Any = {name: getattr(self, name) for name in ("split", "subset", "ablation", "precision")}
         found = head_losses(self, subject, **settings)
@@ -133,31 +133,41 @@ class HeadsProbe(Probe):
             assert found.features is not None
             arrays[FEATURES] = found.features
         else:
-            arrays |= {f"{HEAD}.{name}": value.cpu().numpy() for name, value in subject.head.state_dict().items()}
+            arrays |= OnTop.read(subject.head, subject.encoder.feature_dim, TRAINED)
             arrays[LABELS] = found.labels
         return Measurement(rows, arrays)
 
     def compare(self, base: Measurement, active: Measurement) -> Measurement:
         """What base and tuned model give together, on the same examples.
 
-        Rows: `heads.importance_pre`, from the base's features without each head under the trained head.
-        Arrays: its losses and interval, and the paired intervals of what changed.
+        Rows: `heads.importance_pre`, from the base's features without each head, under the trained head.
+        Arrays: the losses behind it and its interval, and the intervals of what has changed.
         """
+        from tunescope.probes.head_losses import OnTop
         from tunescope.probes.mean_interval import mean_intervals
 
         rows: list[Row] = []
         arrays = {}
-        for component in ("trained", "text"):
-            name = f"heads.losses.{component}"
-            if name not in active.arrays:
-                continue
-            if component == "trained":
-                before = _losses_before(base, active)
-                arrays[f"heads.losses_pre.{component}"] = before.astype(np.float32)
-            elif name in base.arrays:
-                before = base.arrays[name]
-            else:
-                continue
+        on_top = OnTop.of(active.arrays, TRAINED)
+        if on_top is not None:
+            before = on_top.losses(base.arrays[FEATURES], active.arrays[LABELS])
+            arrays["heads.losses_pre.trained"] = before.astype("float32")
+            own = [
+                row for row in active.rows if row.metric == "heads.importance" and row.component == "trained"
+            ]
+            rows = [
+                row._replace(metric="heads.importance_pre", value=value, std=std)
+                for row, (value, std) in zip(own, map(_mean, before[1:] - before[0]), strict=True)
+            ]
+            arrays["heads.interval.importance_pre"] = mean_intervals(
+                _by_head(before, active.arrays, "trained")
+            )
+            arrays["heads.interval.change.trained"] = _change(before, active.arrays, "trained")
+        if "heads.losses.text" in active.arrays and "heads.losses.text" in base.arrays:
+            before = base.arrays["heads.losses.text"]
+            arrays["heads.interval.change.text"] = _change(before, active.arrays, "text")
+        return Measurement(rows, arrays)
+
     def _rows(self, found: "HeadLosses", k: int, tower: str, component: str) -> list[Row]:
         import numpy as np
 
@@ -198,6 +208,20 @@ def _arrays(found: "HeadLosses", k: int, component: str) -> "dict[str, np.ndarra
         f"heads.gradients.{component}": found.gradients[k].astype(np.float32),
         f"heads.interval.{component}": mean_intervals(found.differences[k]),
     }
+
+
+def _by_head(losses: "np.ndarray", arrays: "dict[str, np.ndarray]", component: str) -> "np.ndarray":
+    """Losses [1 + L·H, n] without each head less those with all, [L, H, n]."""
+    layers, heads, _ = arrays[f"heads.interval.{component}"].shape
+    return (losses[1:] - losses[0]).reshape(layers, heads, -1)
+
+
+def _change(before: "np.ndarray", arrays: "dict[str, np.ndarray]", component: str) -> "np.ndarray":
+    """The interval of importance now less importance before, the examples of both drawn together."""
+    from tunescope.probes.mean_interval import mean_intervals
+
+    now = arrays[f"heads.losses.{component}"]
+    return mean_intervals(_by_head(now, arrays, component) - _by_head(before, arrays, component))
 
 
 def _mean(values: "np.ndarray") -> tuple[float, float | None]:

@@ -1,4 +1,4 @@
-"""What a long measurement remembers, so that nothing is computed twice: neither by two probes nor after a kill."""
+"""What long measurements remember, so that nothing is computed twice: by two probes, or after a kill."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,8 +20,8 @@ class Kept(Protocol):
         """The arrays of a key.
 
         Args:
-            key: says what they are, down to every setting that they depend on: `heads/val/…/layer03`. The model
-                and the examples need not be in it.
+            key: says what they are, down to every setting that they depend on: `heads/val/…/layer03`. Which
+                model it is need not be in it.
             make: computes them. The same key asks for the same arrays, whoever asks.
         """
         ...

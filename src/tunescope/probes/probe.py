@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from tunescope.data.examples import Examples
     from tunescope.models.encoder import Encoder
@@ -35,6 +35,7 @@ class Subject:
         batch_size: examples per forward pass.
         change: gives the change of the model's own weights, as it is when called; None where nothing has
             changed them: the base model, and the tuned one with its adapter off.
+        head_origin: the head's parameters before its first step, by name; None where that is not told.
         kept: what long measurements of this model have computed already. It belongs to the model as it is:
             `replace` passes it on, so a subject of another model, or of other examples, is given its own.
         progress: told how far a long measurement has come: what is measured, done, of how many.
@@ -46,6 +47,7 @@ class Subject:
     examples: "dict[str, Examples]"
     batch_size: int = 128
     change: "Callable[[], WeightChange] | None" = None
+    head_origin: "dict[str, Tensor] | None" = None
     kept: Kept = field(default_factory=InMemory)
     progress: Progress = silent
 

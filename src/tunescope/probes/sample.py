@@ -1,5 +1,6 @@
 """What a probe reads of a split: its examples, or its prompts, spread evenly."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,17 @@ def spread(count: int, size: int) -> Int[np.ndarray, " n"]:
     ([0, 4, 8], [0, 1])
     """
     return np.linspace(0, size - 1, min(count, size)).round().astype(np.int64)
+
+
+def few(examples: "Examples", count: int) -> "Examples":
+    """At most `count` of the examples, spread evenly; every class stays a candidate."""
+    chosen = spread(count, len(examples))
+    return replace(
+        examples,
+        inputs=examples.inputs[chosen],
+        labels=examples.labels[chosen],
+        ids=tuple(examples.ids[i] for i in chosen),
+    )
 
 
 def read_by(tower: str, examples: "Examples") -> Shaped[np.ndarray, "n ..."]:

@@ -108,6 +108,8 @@ def _after(name: str, low: float, high: float | None, better: Better, definition
 
 AFTER = (
     _after("alpha", 0.0, 1.0, None, "α of θ(α) = (1 − α)·θ₀ + α·θ₁ that was settled on, 1 the tuned weights"),
+    _after("sparsity", 0.0, 1.0, None, "share of the straggler layers' weights that was settled on"),
+    _after("stragglers", 0.0, None, None, "number of layers that were made sparse"),
     _after("ingredients", 1.0, None, None, "number of runs whose weights are in the soup"),
     _after(
         "val_acc1", 0.0, 1.0, "higher", "validation accuracy of the weights that were settled on", "split"

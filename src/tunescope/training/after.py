@@ -1,7 +1,7 @@
 """What is done with the weights once they are tuned."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunescope.study.component import Component
 
@@ -30,7 +30,14 @@ class After(Component, ABC):
 
 
 class Edit(After):
-    """A change of one run's own weights after its last step, in place."""
+    """A change of one run's own weights after its last step, in place.
+
+    Attributes:
+        merges: whether what it changes are merged weights: adapters are folded in before `finish`, and the
+            result is a plain model.
+    """
+
+    merges: ClassVar[bool] = False
 
     @abstractmethod
     def begin(self, installed: "Installed", head: "nn.Module") -> Any:
