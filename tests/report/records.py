@@ -1,14 +1,17 @@
-"""The records that a chart draws, wherever Altair put them, and the rows of a table they are made of."""
+"""The records that a chart draws, however they were folded, and the rows of a table they are made of."""
 
 from typing import Any
 
+from tunescope.report import columns
 from tunescope.results.table import Table
 
 
 def records(node: Any) -> list[list[dict[str, Any]]]:
     """Every list of values in a chart's document, from the outside in."""
     document = node if isinstance(node, dict) else node.to_dict()
-    own = [document["data"]["values"]] if "values" in document.get("data", {}) else []
+    data = document.get("data") or {}
+    values = data.get("values")
+    own = [] if values is None else [[dict(row) for record in values for row in columns.rows(record)]]
     parts = (
         document.get("vconcat", [])
         + document.get("hconcat", [])
@@ -18,7 +21,7 @@ def records(node: Any) -> list[list[dict[str, Any]]]:
     return own + [found for part in parts for found in records(part)]
 
 
-def rows(table: Table, metric: str, **where: str) -> list[dict[str, Any]]:
+def rows(table: Table, metric: str, **where: object) -> list[dict[str, Any]]:
     """The rows of a metric whose columns have these values."""
     return [
         row

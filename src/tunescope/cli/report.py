@@ -5,16 +5,49 @@ from pathlib import Path
 
 from tunescope.cli.arguments import results
 
+FORMATS = ("pdf", "svg", "png")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("study", type=Path, help="a study file")
     results(parser)
+    parser.add_argument(
+        "--figures",
+        type=formats,
+        action="extend",
+        default=[],
+        metavar="FORMAT",
+        help="also write every chart for a paper, as pdf, svg or png (several: with commas, or said often), "
+        "with its caption and its numbers",
+    )
+
+
+def formats(text: str) -> list[str]:
+    """Formats of figures, from a list with commas.
+
+    >>> formats("pdf,svg")
+    ['pdf', 'svg']
+    """
+    found = [part.strip() for part in text.split(",")]
+    for part in found:
+        if part not in FORMATS:
+            raise argparse.ArgumentTypeError(f"unknown format {part!r}; expected pdf, svg or png")
+    return found
 
 
 def call(args: argparse.Namespace) -> int:
-    """Write table, answers and page from the store; print where the page is."""
+    """Write table, answers and page from the store, and the charts if asked; print where they are."""
     from tunescope import api
 
-    print(api.report(args.study, args.results).report)
+    result = api.report(args.study, args.results)
+    print(result.report)
+    if args.figures:
+        from tunescope.report import paper
+        from tunescope.results.store import Store
+
+        store, folder = Store(args.results / "store"), result.folder / "figures"
+        wanted = list(dict.fromkeys(args.figures))
+        paper.write(folder, result.table, result.answers, lambda run: store.read(run).arrays(), wanted)
+        print(folder)
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from tunescope.report import frames, theme
+from tunescope.report.columns import unfolded
 from tunescope.report.frames import ENTROPY
 from tunescope.report.quality import PERCENT, TEST, quality
 
@@ -186,21 +187,16 @@ def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | N
         if record["step"] is not None:
             steps.setdefault(record["run"], []).append((record["step"], record["value"]))
     ranks = _ranks(table)
-    records = [
-        {
-            "group": run.group,
-            "run": run.name,
-            "rank": ranks[run.lr],
-            "step": step,
-            "value": round(value, 4),
-        }
-        for run in frames.runs(table)
-        for step, value in thin(sorted(steps.get(run.id, [])))
-    ]
+    records: Records = []
+    for run in frames.runs(table):
+        if curve := thin(sorted(steps.get(run.id, []))):
+            places, values = zip(*curve, strict=True)
+            about = {"group": run.group, "run": run.name, "rank": ranks[run.lr]}
+            records.append(about | {"step": list(places), "value": [round(value, 4) for value in values]})
     if not records:
         return None
     return (
-        alt.Chart(alt.Data(values=records))
+        unfolded(records)
         .mark_line(strokeWidth=1.3, point=metric != "training.loss" and alt.OverlayMarkDef(size=14))
         .encode(
             x=alt.X(

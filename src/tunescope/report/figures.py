@@ -1,40 +1,18 @@
 """What the page shows below the answers, in order, with the words that go beside each chart."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import altair as alt
 
 from tunescope.report import charts
 from tunescope.report.cost import cost
+from tunescope.report.figure import Figure
+from tunescope.report.head_figures import head_figures
 from tunescope.report.heatmap import entropy_by_layer
 from tunescope.report.quality import quality
 from tunescope.report.shifts import heads, shifts
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One part of the page.
-
-    Args:
-        key: its anchor.
-        title: its heading.
-        caption: how to read it.
-        absent: the sentence that stands there where the table has nothing to draw.
-        wide: whether the chart scrolls sideways on a narrow page rather than shrink.
-        draw: the charts, from the table.
-    """
-
-    key: str
-    title: str
-    caption: str
-    absent: str
-    wide: bool
-    draw: "Callable[[Table], Sequence[alt.TopLevelMixin]]"
 
 
 FIGURES = (
@@ -106,6 +84,10 @@ FIGURES = (
 
 def figures(table: "Table") -> tuple[Figure, ...]:
     """The parts of the page, in words that fit what was measured."""
+    return (*_tuning(table), *head_figures(table))
+
+
+def _tuning(table: "Table") -> tuple[Figure, ...]:
     if heads(table) != {"trained"}:
         return FIGURES
     caption = (

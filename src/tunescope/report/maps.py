@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tunescope.report.formats import number
 from tunescope.report.frames import Run
 
 if TYPE_CHECKING:
@@ -59,6 +60,19 @@ class Grid:
     bottom: float
     top: float
     left_out: tuple[str, ...]
+
+    @property
+    def caption(self) -> str:
+        """How to read it."""
+        images = " (left)" if self.columns[0] == "image" else ""
+        left_out = f" Left out for room: {', '.join(self.left_out)}." if self.left_out else ""
+        return (
+            f"The same images{images}, and where the model looks: attention rolled out through all layers. "
+            "Colours are multiples of an even share: at 1 a patch receives what it would if attention were "
+            f"spread evenly; the darkest patches receive {number(self.bottom)} times as much or less, the "
+            f"brightest {number(self.top)} times or more. All pictures share one scale. For each setting the "
+            f"first seed is shown.{left_out}"
+        )
 
 
 def grid(runs: Sequence[Run], arrays: Arrays) -> Grid | None:

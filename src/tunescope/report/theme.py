@@ -81,6 +81,13 @@ def shape(groups: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
     return alt.Shape("group:N", scale=_scale(groups, drawn, SHAPES), legend=legend)
 
 
+def by_layer(last: int) -> alt.Color:
+    """A layer's colour, from the first to the last."""
+    legend = alt.Legend(title="layer", gradientLength=140, gradientThickness=10, format="d", columns=12)
+    scale = alt.Scale(domain=[0, max(1, last)], range=[COLOURS[1], COLOURS[0]])
+    return alt.Color("layer:Q", scale=scale, legend=legend)
+
+
 def _scale(groups: Sequence[str], drawn: Sequence[str], values: Sequence[str]) -> alt.Scale:
     place = {group: values[i % len(values)] for i, group in enumerate(groups)}
     domain = [group for group in groups if group in set(drawn)]
