@@ -112,8 +112,8 @@ def test_the_plane_goes_through_all_three(tiny):
 
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert math.dist(found.models[one], found.models[other]) == pytest.approx(apart(one, other), rel=1e-6)
-    assert found.mix(1, 0, 0) == (0, 0)
-    assert found.mix(1 / 3, 1 / 3, 1 / 3) == pytest.approx(tuple(found.models.mean(0)))
+    assert found.mix(1.0, 0.0, 0.0) == (0, 0)
+    assert found.mix(1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0) == pytest.approx(tuple(found.models.mean(0)))
     assert found.x[0] < 0 < found.models[1, 0] < found.x[-1]
     assert found.y[0] < 0 < found.models[2, 1] < found.y[-1]
     other = tiny("clip")

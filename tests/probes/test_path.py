@@ -21,7 +21,7 @@ from tunescope.models.heads import LinearHead, text_head
 from tunescope.objectives.flyp import FLYP
 from tunescope.probes.path import PathProbe
 from tunescope.probes.probe import Measurement, Subject
-from tunescope.probes.sample import few
+from tunescope.data.sample import few
 from tunescope.probes.transfer import TransferProbe
 from tunescope.results.row import Row
 from tunescope.study.component import resolve

@@ -55,7 +55,7 @@ def base(encoder, tower="vision"):
     return Subject(encoder, None, tower, {"val": examples(tower)})
 
 
-def tuned(tiny, family, adapt, tower="vision"):
+def tuned(tiny, family, adapt, tower="vision", by=0.02):
     """A model that every trained weight of was moved in, as a subject, with its method."""
     plain, encoder, method = tiny(family), tiny(family), resolve("adapt", adapt)
     assert isinstance(method, Method)
@@ -63,7 +63,7 @@ def tuned(tiny, family, adapt, tower="vision"):
     installed = method.install(encoder, tower)
     with torch.no_grad():
         for p in installed.trainable.values():
-            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+            p.add_(by * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
     given = {"val": examples(tower)}
     subject = Subject(encoder, linear(encoder), tower, given, change=lambda: weight_change(plain, installed))
     return subject, installed, plain
@@ -197,27 +197,33 @@ def test_along_the_path(tiny, adapt):
     assert not any("along" in row.metric for row in alone.rows)
 
 
-def test_stragglers_are_the_layers_with_the_largest_barriers(tiny):
-    subject, _, plain = tuned(tiny, "clip", "full")
+@pytest.mark.parametrize("score", ["barrier", "rewind"])
+def test_stragglers_are_the_layers_with_the_largest_scores(tiny, score):
+    subject, _, plain = tuned(tiny, "clip", "full", by=0.5)
     told = []
     subject = replace(subject, progress=lambda *said: told.append(said))
-    alone = probe(kinds=["average"], stragglers=2).measure(subject)
+    said = {"kinds": ["average"], "stragglers": 2, "straggler_score": score}
+    alone = probe(**said).measure(subject)
     assert told[-1][1] == told[-1][2]
-    whole = probe(kinds=["average"], stragglers=2, layers=True).measure(replace(subject, kept=InMemory()))
-    barriers = LayerPathProbe(points=11, top=2).measure(subject)
+    whole = probe(**said, layers=True).measure(replace(subject, kept=InMemory()))
+    barriers = LayerPathProbe(points=11, top=2, score=score).measure(subject)
     for component in ("trained", "text"):
         chosen = {
             row.layer
             for row in barriers.rows
             if (row.metric, row.component, row.value) == ("landscape.straggler_top", component, 1)
         }
-        assert len(chosen) == 2
+        told.append(len(chosen))
+        if not chosen:  # no layer is missed
+            assert not numbers(alone.rows, "straggler_sharpness_average", component)
+            continue
         layers = numbers(whole.rows, "layer_sharpness_average", component)
         expected = np.mean([layers[layer, None] for layer in chosen])
         for found in (alone, whole):
             ours = numbers(found.rows, "straggler_sharpness_average", component)
             assert ours == {(None, None): pytest.approx(expected)}
         assert not numbers(alone.rows, "layer_sharpness_average", component)
+    assert sum(told[-2:]) > 0
     assert not [row for row in probe(stragglers=1).measure(base(plain)).rows if "straggler" in row.metric]
 
 

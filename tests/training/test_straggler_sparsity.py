@@ -177,6 +177,19 @@ def test_stragglers_are_the_layers_of_the_largest_barriers(tuned):
         assert torch.equal(value, (start if name in inside else found.tuned)[name])
 
 
+def test_the_score_may_be_what_rewinding_a_layer_costs(tuned):
+    found: Edited = copy(tuned("full"))
+    found.edit({"top": 1, "share": 1.0, "score": "rewind"})
+    first, *_ = found.lines
+    assert len(first["rewinds"]) == len(found.encoder.map.tower("vision").blocks)
+    assert first["stragglers"] == ([int(np.argmax(first["rewinds"]))] if max(first["rewinds"]) > 0 else [])
+
+
+def test_blocks_that_were_left_frozen_are_no_stragglers(edited):
+    found: Edited = edited({"top": 2, "points": 3, "share": 1.0}, {"kind": "last_k", "blocks": 1})
+    assert found.lines[0]["barriers"][:-1] == [0.0] * (len(found.lines[0]["barriers"]) - 1)
+
+
 def test_where_no_layer_stands_out_none_is_changed(edited):
     found: Edited = edited({"threshold": 1e6, "points": 3})
     assert found.rows["after.stragglers"].value == 0

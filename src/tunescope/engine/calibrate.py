@@ -88,6 +88,7 @@ def figures(spec: RunSpec, store: Store) -> Figures:
         spec: the run; its learning rate and seed do not matter.
         store: where decoded images are shared.
     """
+    from tunescope.data.sample import few
     from tunescope.data.task import task_examples
     from tunescope.engine.change import change_of
     from tunescope.engine.images import decoded
@@ -95,7 +96,6 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     from tunescope.engine.work import head_for, install, measured
     from tunescope.models.load import load
     from tunescope.probes.probe import Subject, probes_of
-    from tunescope.probes.sample import few
     from tunescope.training.ranks import Ranks
 
     started = time.perf_counter()
@@ -152,7 +152,7 @@ def _tuning(
     """Three short runs of the loop. The first warms up; the third has more examples than the second, and what
     these add to the time before the first step is what every further example adds to it.
     """
-    from tunescope.probes.sample import few
+    from tunescope.data.sample import few
     from tunescope.training import loop
 
     # No monitor and no criterion: the one is timed by itself, the other takes no time.
@@ -189,9 +189,9 @@ def _looking(probe: "Probe", subject: "Subject") -> float:
     """Seconds of one probe on all its examples, from truncated sets: what the second half of them adds to it
     is what every further example adds.
     """
+    from tunescope.data.sample import few
     from tunescope.probes.kept import InMemory
     from tunescope.probes.measure import derive, observe
-    from tunescope.probes.sample import few
 
     def look(count: int) -> tuple[float, set[str]]:
         """Seconds, and the splits that were read."""

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import few
 from tunescope.engine.questions import DECIDING, check_monitor
 from tunescope.errors import Diverged, ModelError, StudyError
 from tunescope.models.encoder import Encoder
 from tunescope.probes.change import WeightChange
 from tunescope.probes.measure import Observed, derive, observe
 from tunescope.probes.probe import Subject, probes_of
-from tunescope.probes.sample import few
 from tunescope.results.row import Row
 from tunescope.study.run import Monitor
 from tunescope.training.loop import Looked

@@ -38,7 +38,7 @@ def barrier(at: Alphas, losses: Float[np.ndarray, "*b a"]) -> Float[np.ndarray, 
     rise[..., [0, -1]] = np.where(
         np.isnan(rise[..., [0, -1]]), np.nan, 0.0
     )  # not rounding: it is the line there
-    return rise.max(-1)
+    return np.asarray(rise.max(-1))
 
 
 def best(values: Float[np.ndarray, " a"], *, lower: bool = False) -> int:

@@ -176,6 +176,8 @@ class Walk:
     def _make(self, path: str, place: Place) -> None:
         """A block's weights in the buffer, unless it still holds them."""
         names = self._blocks[path]
+        if not names:
+            return
         if self._buffer is None:
             sizes = (sum(self._held[n].numel() for n in inside) for inside in self._blocks.values())
             self._buffer = self._ends[names[0]][0].new_empty(max(sizes))

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import spread
 from tunescope.models.tokens import after_blocks, pooled_tokens
 from tunescope.probes.probe import Subject
-from tunescope.probes.sample import read_by, spread
+from tunescope.probes.sample import read_by
 
 
 class States(NamedTuple):

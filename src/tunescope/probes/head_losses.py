@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import spread
 from tunescope.errors import MethodError, StudyError
 from tunescope.models.ablated import Means, head_means
 from tunescope.models.encoder import TEXT_BATCH
@@ -25,7 +26,6 @@ from tunescope.models.heads import text_head
 from tunescope.models.leave_one_out import LeaveOneOut
 from tunescope.probes.gate_gradients import gate_gradients
 from tunescope.probes.probe import Probe, Subject
-from tunescope.probes.sample import spread
 
 AT_MOST = 256  # examples, where a study does not say
 Arrays = dict[str, np.ndarray]

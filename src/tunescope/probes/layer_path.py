@@ -1,7 +1,7 @@
 """Layer by layer between base and tuned model: which layers cannot be set back."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,9 +39,9 @@ class LayerPathProbe(Probe):
 
     Blocks of the tower that the task tunes, embeddings and final norms left out. Heads stay as tuned, so that
     every row tells of one block's weights alone; components are the transfer probe's (`text` is the head of
-    prompts that the tuned model makes). A straggler is a layer whose barrier stands out: by robust z, and by
-    being among the `top`; where more than half of the barriers are equal the mean absolute deviation takes
-    the place of the median one, and where all are, no z is above 0.
+    prompts that the tuned model makes). A straggler is a layer whose score stands out: by robust z, and by
+    being among the `top`, and above 0; where more than half of the scores are equal the mean absolute
+    deviation takes the place of the median one, and where all are, no z is above 0.
 
     No rows: of the base model, of a tuned one whose adapter is off, and where a tower is tuned by what cannot
     be folded into weights (adapters, prompts, prefixes).
@@ -50,6 +50,7 @@ class LayerPathProbe(Probe):
         split: which examples; trained on none of them.
         points: number of α from 0 to 1.
         subset: how many of them, spread evenly over the split; all where there are fewer.
+        score: what stragglers stand out by: their barrier, or what rewinding them costs.
         threshold: of z, above which a layer is a straggler.
         top: how many layers are `straggler_top`.
         criticality: whether that is measured too; it takes some four times as long as the rest.
@@ -59,6 +60,7 @@ class LayerPathProbe(Probe):
     split: str = "val"
     points: Annotated[int, Field(ge=3)] = 11
     subset: Annotated[int, Field(ge=1)] = 256
+    score: Literal["barrier", "rewind"] = "barrier"
     threshold: Annotated[float, Field(gt=0)] = 2.0
     top: Annotated[int, Field(ge=1)] = 1
     criticality: bool = False
@@ -83,20 +85,27 @@ class LayerPathProbe(Probe):
             _CHATTERJI,
         ),
         _metric(
-            "layer_barrier_z",
+            "straggler_z",
             "1",
             (None, None),
             None,
-            "robust z of layer_barrier over the tower's layers: (x − median) / (1.4826·MAD)",
+            "robust z of the score over the tower's layers: (x − median) / (1.4826·MAD)",
             "Iglewicz & Hoaglin 1993",
         ),
-        _metric("straggler", "1", (0.0, 1.0), None, "1 where layer_barrier_z > 2, else 0", _STRAGGLER),
+        _metric(
+            "straggler",
+            "1",
+            (0.0, 1.0),
+            None,
+            "1 where straggler_z > 2 and the score > 0",
+            _STRAGGLER,
+        ),
         _metric(
             "straggler_top",
             "1",
             (0.0, 1.0),
             None,
-            "1 of the layers with the top barriers, else 0",
+            "1 of the layers with the top scores above 0, else 0",
             _STRAGGLER,
         ),
     )
@@ -114,11 +123,11 @@ class LayerPathProbe(Probe):
         change = subject.change()
         if change.apart:
             return Measurement([])
+        from tunescope.data.sample import few
         from tunescope.landscape.curve import alphas
         from tunescope.landscape.layers import layers
         from tunescope.landscape.on_top import OnTop
         from tunescope.landscape.plain import Walk
-        from tunescope.probes.sample import few
 
         examples = few(self.examples(subject, self.split), self.subset)
         at, found = alphas(self.points), []
@@ -141,15 +150,14 @@ class LayerPathProbe(Probe):
         import numpy as np
 
         from tunescope.landscape.curve import barrier
-        from tunescope.landscape.stragglers import stragglers
+        from tunescope.landscape.stragglers import scores, stragglers
 
         losses = np.stack([each[f"{head}/losses"] for each in found])
-        barriers = barrier(at, losses)
-        which = stragglers(barriers, self.top, self.threshold)
+        which = stragglers(scores(self.score, at, losses), self.top, self.threshold)
         values = {
-            "layer_barrier": barriers,
+            "layer_barrier": barrier(at, losses),
             "rewind": losses[:, 0] - losses[:, -1],
-            "layer_barrier_z": which.z,
+            "straggler_z": which.z,
             "straggler": which.marked,
             "straggler_top": np.isin(np.arange(len(found)), which.top),
         }

@@ -132,10 +132,10 @@ class PathProbe(Probe):
         change = subject.change()
         if change.apart:
             return Measurement([])
+        from tunescope.data.sample import few
         from tunescope.landscape.curve import alphas
         from tunescope.landscape.on_top import OnTop
         from tunescope.landscape.plain import Walk
-        from tunescope.probes.sample import few
 
         given = subject.examples.items()
         sets = {split: few(part, self.subset) for split, part in given if split.startswith(READ)}

@@ -122,7 +122,8 @@ class PlasticityProbe(Probe):
         """The two inputs of each pair, and where they stand."""
         import numpy as np
 
-        from tunescope.probes.sample import read_by, spread
+        from tunescope.data.sample import spread
+        from tunescope.probes.sample import read_by
 
         names = [self.split] if self.against is None else [self.split, self.against]
         inputs = [read_by(subject.tower, self.examples(subject, name)) for name in names]

@@ -5,10 +5,10 @@ import torch
 from jaxtyping import Float, Int
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import few, spread
 from tunescope.models.seam import gate
 from tunescope.probes.head_losses import heads_on_top
 from tunescope.probes.probe import Subject
-from tunescope.probes.sample import few, spread
 from tunescope.probes.scores import Score, errors, scores
 
 

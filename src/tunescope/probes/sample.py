@@ -1,35 +1,14 @@
-"""What a probe reads of a split: its examples, or its prompts, spread evenly."""
+"""What a tower reads of a split: its examples, or its prompts."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 
 from tunescope.errors import MethodError
 
 if TYPE_CHECKING:
     from tunescope.data.examples import Examples
-
-
-def spread(count: int, size: int) -> Int[np.ndarray, " n"]:
-    """At most `count` indices spread evenly over `size` examples, the first and the last among them.
-
-    >>> spread(3, 9).tolist(), spread(4, 2).tolist()
-    ([0, 4, 8], [0, 1])
-    """
-    return np.linspace(0, size - 1, min(count, size)).round().astype(np.int64)
-
-
-def few(examples: "Examples", count: int) -> "Examples":
-    """At most `count` of the examples, spread evenly; every class stays a candidate."""
-    chosen = spread(count, len(examples))
-    return replace(
-        examples,
-        inputs=examples.inputs[chosen],
-        labels=examples.labels[chosen],
-        ids=tuple(examples.ids[i] for i in chosen),
-    )
 
 
 def read_by(tower: str, examples: "Examples") -> Shaped[np.ndarray, "n ..."]:

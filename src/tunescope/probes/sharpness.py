@@ -54,7 +54,7 @@ _VIEWS: dict[str, tuple[str, tuple[str, ...], tuple[Derived, ...]]] = {
         ("base", "change", "change_relative"),
     ),
     "straggler_sharpness": (
-        "in one block's weights, mean over the k layers with the largest barriers (n = k)",
+        "in one block's weights, mean over the k layers with the largest scores (n = k)",
         (),
         (),
     ),
@@ -130,8 +130,8 @@ class SharpnessProbe(Probe):
         draws: antithetic pairs, and signs of the Hessian's trace.
         seed: of the draws, which are the same for every model and every ρ.
         layers: also in each block's weights alone.
-        stragglers: also of so many layers with the largest barriers (`layer_barrier`, of 11 α on the same
-            examples), their mean.
+        stragglers: also of so many layers with the largest scores above 0, on the same examples, their mean.
+        straggler_score: a layer's barrier, of 11 α, or what rewinding it costs, as `layer_path` has them.
         roles: also in each of these, block by block: `attention.q`, `mlp.fc1`, …, or `q`, `fc1` for short.
         along: also at these α between the base (0) and the tuned model (1).
         normalise_logits: logits are centred and divided by their norm, so that their scale plays no part.
@@ -149,6 +149,7 @@ class SharpnessProbe(Probe):
     seed: Annotated[int, Field(ge=0)] = 0
     layers: bool = False
     stragglers: Annotated[int, Field(ge=0)] = 0
+    straggler_score: Literal["barrier", "rewind"] = "barrier"
     roles: tuple[str, ...] = ()
     along: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     normalise_logits: bool = False
@@ -180,8 +181,8 @@ class SharpnessProbe(Probe):
                 normalised, or a role is unknown.
             ModelError: a loss is not finite: what was tuned has diverged, or a radius is too large.
         """
+        from tunescope.data.sample import few, spread
         from tunescope.landscape.plain import Walk
-        from tunescope.probes.sample import few, spread
         from tunescope.probes.sharpness_rows import sharpness_rows
 
         if subject.head is not None and subject.change is None:

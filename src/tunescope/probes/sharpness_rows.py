@@ -12,12 +12,11 @@ from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.landscape.batch import Batch
-from tunescope.landscape.curve import alphas, barrier
 from tunescope.landscape.layers import Layer, layers
 from tunescope.landscape.on_top import OnTop
 from tunescope.landscape.plain import Walk
 from tunescope.landscape.sharpness import Ask, Found, of_blocks, of_tower, summary
-from tunescope.landscape.stragglers import stragglers
+from tunescope.landscape.stragglers import points_of, scores, stragglers
 from tunescope.models.encoder import Encoder
 from tunescope.probes.probe import Subject
 from tunescope.results.row import Row
@@ -33,6 +32,7 @@ ELSEWHERE = {
     "reference",
     "layers",
     "stragglers",
+    "straggler_score",
     "roles",
     "along",
 }  # settings of other keys
@@ -71,18 +71,19 @@ class _Work:
         self._done = 0
 
     def find_stragglers(self) -> None:
-        """The layers with the largest barriers, under each head, on the same examples."""
-        probe, at = self._probe, alphas(POINTS)
+        """The layers with the largest scores, under each head, on the same examples."""
+        probe = self._probe
+        at = points_of(probe.straggler_score, POINTS)
         with self._walk.at(1.0):
             heads = self._on_top.at(1.0, probe.split, self._part)
             each = layers(self._walk, self._subject.tower, heads, self._part, self._subject.batch_size)
             found = []
             for number, layer in enumerate(each):
-                key = f"sharpness/barriers/{probe.split}/{probe.sample}/{POINTS}/{number}"
+                key = f"sharpness/layers/{probe.split}/{probe.sample}/{len(at)}/{number}"
                 found.append(self._subject.kept(key, partial(_losses, layer, at)))
         for component in self.components:
-            barriers = barrier(at, np.stack([one[component] for one in found]))
-            self._stragglers[component] = stragglers(barriers, probe.stragglers).top.tolist()
+            found_scores = scores(probe.straggler_score, at, np.stack([one[component] for one in found]))
+            self._stragglers[component] = stragglers(found_scores, probe.stragglers).top.tolist()
 
     def rows(self, alpha: float, along: bool = False) -> list[Row]:
         """All rows at one α."""

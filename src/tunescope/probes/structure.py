@@ -10,13 +10,14 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import spread
 from tunescope.models import rows as on
 from tunescope.models.encoder import TEXT_BATCH, Encoder
 from tunescope.models.modelmap import Tower
 from tunescope.models.seam import BlockRows, watch
 from tunescope.probes.probe import Subject
 from tunescope.probes.running import Running
-from tunescope.probes.sample import read_by, spread
+from tunescope.probes.sample import read_by
 from tunescope.results.row import Row
 
 _ELEMENTS = 2**24  # of one block's rows at a time: 64 MiB in float32

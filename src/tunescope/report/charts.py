@@ -80,7 +80,7 @@ def trade_off(table: "Table") -> list[theme.Layers]:
     good = quality(table)
     gained = frames.per_run(table, good.metric, TEST)
     kept = frames.per_run(table, RETENTION, ZERO_SHOT)
-    ranks = _ranks(table)
+    ranks = rate_places(table)
     records = [
         {
             "group": r.group,
@@ -140,7 +140,7 @@ def trade_off(table: "Table") -> list[theme.Layers]:
     ]
 
 
-def _ranks(table: "Table") -> dict[float | None, float]:
+def rate_places(table: "Table") -> dict[float | None, float]:
     """The study's learning rates as places from 0 (smallest) to 1 (largest); 0.5 for none or just one."""
     rates = sorted({run.lr for run in frames.runs(table) if run.lr is not None})
     places: dict[float | None, float] = {rate: i / max(1, len(rates) - 1) for i, rate in enumerate(rates)}
@@ -186,7 +186,7 @@ def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | N
     for record in frames.read(table, metric, by=("run", "step")):
         if record["step"] is not None:
             steps.setdefault(record["run"], []).append((record["step"], record["value"]))
-    ranks = _ranks(table)
+    ranks = rate_places(table)
     records: Records = []
     for run in frames.runs(table):
         if curve := thin(sorted(steps.get(run.id, []))):

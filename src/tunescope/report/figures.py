@@ -8,6 +8,7 @@ from tunescope.report.cost import cost
 from tunescope.report.figure import Figure
 from tunescope.report.head_figures import head_figures
 from tunescope.report.heatmap import entropy_by_layer
+from tunescope.report.landscape_figures import landscape_figures
 from tunescope.report.quality import quality
 from tunescope.report.shifts import heads, shifts
 
@@ -84,7 +85,7 @@ FIGURES = (
 
 def figures(table: "Table") -> tuple[Figure, ...]:
     """The parts of the page, in words that fit what was measured."""
-    return (*_tuning(table), *head_figures(table))
+    return (*_tuning(table), *head_figures(table), *landscape_figures(table))
 
 
 def _tuning(table: "Table") -> tuple[Figure, ...]:

@@ -3,10 +3,7 @@
 A study without a probe of heads has none of these parts; nor is a part there that has nothing to draw.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import altair as alt
 
 from tunescope.report import (
     frames,
@@ -20,7 +17,7 @@ from tunescope.report import (
     head_updates,
     heads,
 )
-from tunescope.report.figure import Figure
+from tunescope.report.figure import Figure, drawn, left_out
 from tunescope.stats.headwise import headwise
 
 if TYPE_CHECKING:
@@ -39,13 +36,10 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
     embedded = len({one.setting for one in shown})
 
     def of(most: int) -> str:
-        left = len(settings) - min(most, len(settings))
-        return (
-            f" Left out for room: {left} of {len(settings)} settings; the table has them all." if left else ""
-        )
+        return left_out(len(settings), most)
 
     parts = (
-        _figure(
+        drawn(
             "heads",
             "Do the heads that matter move?",
             "One dot for each attention head of the setting that is selected. To the "
@@ -58,7 +52,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_scatter.against_update(shown),
         ),
-        _figure(
+        drawn(
             "head-statistics",
             "Do they, in every run?",
             "Each circle is one run, the unit of replication; a tick is the mean of a setting, a bar its "
@@ -70,7 +64,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             True,
             head_statistics.matters_and_moves(found, groups),
         ),
-        _figure(
+        drawn(
             "head-comparison",
             "Two settings, side by side",
             "Above: importance before tuning against relative update in the two settings "
@@ -81,7 +75,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             True,
             head_compare.compare(shown),
         ),
-        _figure(
+        drawn(
             "head-maps",
             "Head by head",
             "One map for each setting, of the quantity that is selected; all maps share "
@@ -90,7 +84,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             True,
             head_maps.maps(shown),
         ),
-        _figure(
+        drawn(
             "head-before-after",
             "What a head is worth before tuning, and after",
             "One dot for each head. Above the dashed line the loss depends on it more than"
@@ -100,7 +94,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_scatter.before_after(shown),
         ),
-        _figure(
+        drawn(
             "head-distribution",
             "How far heads moved",
             "The smallest, the quartiles and the largest relative update of a setting's "
@@ -109,7 +103,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_updates.distribution(shown, groups),
         ),
-        _figure(
+        drawn(
             "head-projections",
             "Which of their projections moved",
             "Relative update of the heads' rows of q, k and v and columns of o, mean over "
@@ -118,7 +112,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_updates.components(shown),
         ),
-        _figure(
+        drawn(
             "head-steps",
             "When they moved",
             "Relative update against the model before tuning, mean over the heads of a layer and the runs "
@@ -127,7 +121,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_curves.over_steps(table),
         ),
-        _figure(
+        drawn(
             "head-agreement",
             "Do settings agree on the heads?",
             "Kendall's τ between the orders in which two settings put the heads, run by run at the same "
@@ -137,7 +131,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             True,
             head_agreement.between_settings(found),
         ),
-        _figure(
+        drawn(
             "head-pruning",
             "What is left when heads are taken out",
             "Accuracy, or rank correlation where numbers are predicted, as heads are taken out by each "
@@ -148,7 +142,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             False,
             head_pruning.pruning(table),
         ),
-        _figure(
+        drawn(
             "head-proxies",
             "Would a cheaper measure have done?",
             "How well a ranking by the gradient of a head's gate, which costs one backward pass, agrees "
@@ -159,7 +153,3 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
         ),
     )
     return tuple(part for part in parts if part.draw(table))
-
-
-def _figure(key: str, title: str, caption: str, wide: bool, charts: Sequence[alt.TopLevelMixin]) -> Figure:
-    return Figure(key, title, caption, "", wide, lambda _: charts)

@@ -1,6 +1,5 @@
 """How far the heads of each setting moved, and which of their projections."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from tunescope.report import heads, theme
 from tunescope.report.choice import choices
 from tunescope.report.columns import digits
 from tunescope.report.heads import SettingHeads
+from tunescope.report.log_axis import log_axis
 
 PROJECTIONS = ("q", "k", "v", "o")
 _MOVED = "relative update of a head"
@@ -77,17 +77,9 @@ def _strips(tower: str, records: list[dict[str, Any]], groups: Sequence[str]) ->
 
 
 def _axis(records: Sequence[dict[str, Any]]) -> alt.Axis:
-    """Ticks at 1, 2 and 5 times the powers of ten, or as they come where updates are too close for these."""
     known = [record for record in records if "median" in record]
     low = min(record["smallest"] for record in known)
-    high = max(record["largest"] for record in known)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [
-        tick for power in powers for digit in (1, 2, 5) if low <= (tick := float(f"{digit}e{power}")) <= high
-    ]
-    if len(ticks) < 2:
-        return alt.Axis(tickCount=4, format="~g", grid=True)
-    return alt.Axis(values=ticks, format="~e", grid=True)
+    return log_axis(low, max(record["largest"] for record in known))
 
 
 def components(found: Sequence[SettingHeads]) -> list[alt.Chart]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from tunescope.results.table import Table
 from tunescope.stats.claim import Claim, claim
 from tunescope.stats.corrections import holm
+from tunescope.stats.equivalence import equivalence
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
 from tunescope.stats.groups import several_groups
 from tunescope.stats.relation import relation
@@ -63,21 +64,24 @@ def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
 def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     groups = numbers.groups
     if not _enough(question, groups):
-        return _shown(groups, wanted) if question.compare else Finding(claim=wanted.text, groups=groups)
+        return _shown(groups, wanted, question.keeps) if question.compare else Finding(claim=wanted.text, groups=groups)
     if question.against is not None:
         return trend(groups, question.against, wanted)
     if question.by is not None:
         return relation(groups, question, wanted)
+    if question.claim == "equal":
+        return equivalence(groups, question, wanted)
     if len(groups) == 2:
         return two_groups(*groups, wanted)
     return several_groups(groups, wanted)
 
 
-def _shown(groups: Sequence[GroupSummary], wanted: Claim) -> Finding:
+def _shown(groups: Sequence[GroupSummary], wanted: Claim, keeps: float | None) -> Finding:
     """The effect of runs too few to test: no interval either, which would be a test by the back door."""
     effect = None
-    if len(groups) == 2 and groups[0].mean is not None and groups[1].mean is not None:
-        effect = Effect("difference", groups[0].mean - groups[1].mean, unit=wanted.unit)
+    means = [*(group.mean for group in groups), *([] if keeps is None else [keeps])]
+    if len(means) == 2 and means[0] is not None and means[1] is not None:
+        effect = Effect("difference", means[0] - means[1], unit=wanted.unit)
     return Finding(claim=wanted.text, groups=tuple(groups), effect=effect)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tunescope.results.metric import Metric, declared
-from tunescope.stats.words import listed
+from tunescope.stats.words import listed, number
 from tunescope.study.question import Question
 
 
@@ -39,6 +39,8 @@ def claim(question: Question) -> Claim:
 
 
 def _direction(question: Question, metric: Metric | None) -> int:
+    if question.claim == "equal":
+        return 0
     if question.reduce == "mean_abs":
         return -1
     if metric is None or metric.better is None:
@@ -47,6 +49,12 @@ def _direction(question: Question, metric: Metric | None) -> int:
 
 
 def _text(question: Question, direction: int) -> str:
+    if question.compare is not None and question.margin is not None:
+        within = f"to within ±{number(question.margin)}"
+        groups = listed(list(question.compare))
+        if question.keeps is not None:
+            return f"{question.metric} of {groups} is {number(question.keeps)}, {within}"
+        return f"{question.metric} is the same for {groups}, {within}"
     if question.by is not None and question.margin is not None:
         return f"{question.by.metric} does not predict {question.metric}: |rho| is below {question.margin:g}"
     if question.by is not None:

@@ -73,6 +73,7 @@ class Finding:
         groups: the groups of runs, in the question's order.
         effect: the effect in the metric's unit (`difference`, `Spearman rho`, …), value of the first
             group minus that of the second.
+        weighed: what a question holds against a margin in the metric's unit, with its 90 % interval.
         standardised: the same as a plain number (`Hedges' g`, `omega squared`, …).
         p: p-value before correction; None where there is no test.
         supports: True if the effect points the way the claim says (always, for claims without a direction).
@@ -89,6 +90,7 @@ class Finding:
     claim: str
     groups: tuple[GroupSummary, ...]
     effect: Effect | None = None
+    weighed: Effect | None = None
     standardised: Effect | None = None
     p: float | None = None
     supports: bool = True

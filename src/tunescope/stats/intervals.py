@@ -73,20 +73,40 @@ def welch(a: Values, b: Values) -> tuple[float, float, float]:
     return float(x.mean() - y.mean()), math.sqrt(total), df
 
 
+def student(a: Values, b: Values) -> tuple[float, float, float]:
+    """Difference of means a − b, its standard error with one spread for both, nₐ + n_b − 2.
+
+    >>> difference, error, df = student([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
+    >>> difference, round(error, 4), df
+    (0.0, 0.5774, 4)
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    df = x.size + y.size - 2
+    pooled = ((x.size - 1) * variance(x) + (y.size - 1) * variance(y)) / df
+    return float(x.mean() - y.mean()), math.sqrt(pooled * (1 / x.size + 1 / y.size)), df
+
+
 def welch_difference(a: Values, b: Values, level: float = LEVEL) -> Effect:
     """Welch's interval of mean(a) − mean(b); a point where neither sample varies.
 
     Source: Welch (1947), Biometrika 34.
     """
-    difference, error, df = welch(a, b)
-    half = _t(df, level) * error if error > 0 else 0.0
-    return Effect("difference", difference, difference - half, difference + half)
+    return t_interval(*welch(a, b), level)
 
 
 def paired_difference(a: Values, b: Values, level: float = LEVEL) -> Effect:
     """Student's interval of the mean of aᵢ − bᵢ; a point where the differences do not vary."""
-    difference, error, df = paired(a, b)
-    half = _t(df, level) * error
+    return t_interval(*paired(a, b), level)
+
+
+def t_interval(difference: float, error: float, df: float, level: float = LEVEL) -> Effect:
+    """A difference ± t·error; a point where the error is 0.
+
+    >>> found = t_interval(1.0, 0.5, 10)
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.114, 2.114)
+    """
+    half = _t(df, level) * error if error > 0 else 0.0
     return Effect("difference", difference, difference - half, difference + half)
 
 

@@ -12,7 +12,7 @@ POWER = 0.80
 LARGEST = 1e4
 
 
-def two_groups(n1: int, n2: int) -> Effect:
+def two_groups(n1: float, n2: float) -> Effect:
     """Cohen's d that a t test of two independent groups finds four times in five.
 
     >>> round(two_groups(64, 64).value, 2), round(two_groups(3, 3).value, 2)
@@ -21,7 +21,7 @@ def two_groups(n1: int, n2: int) -> Effect:
     return Effect("Cohen's d", _smallest_t(math.sqrt(n1 * n2 / (n1 + n2)), n1 + n2 - 2))
 
 
-def pairs(n: int) -> Effect:
+def pairs(n: float) -> Effect:
     """Cohen's d of the paired differences that a paired t test finds four times in five.
 
     >>> round(pairs(34).value, 2)
@@ -54,7 +54,7 @@ def correlation(n: int) -> Effect | None:
     return Effect("correlation", math.tanh(z / math.sqrt(n - 3)))
 
 
-def _smallest_t(per_d: float, df: int) -> float:
+def _smallest_t(per_d: float, df: float) -> float:
     critical = float(stats.t.isf(ALPHA / 2, df))
 
     def power(d: float) -> float:

@@ -25,6 +25,8 @@ def sentence(question: Question, finding: Finding, p_corrected: float | None, un
         head = _relation(question, question.by, finding, clear)
     elif question.compare is None:
         head = _trend(question, finding, clear)
+    elif question.margin is not None:
+        head = _equal(question, finding, unit, clear)
     elif len(finding.groups) == 2:
         head = " vs ".join(_means(finding.groups, unit))
     else:
@@ -40,7 +42,7 @@ def too_few(question: Question, finding: Finding, unit: str) -> str:
         both = f"{count(n, 'run')} with both {question.metric} and {other}"
         return f"not enough runs: {both}; a {kind} needs {FEWEST}."
     shown = (" vs " if len(finding.groups) == 2 else ", ").join(_means(finding.groups, unit))
-    if finding.effect is not None and len(finding.groups) == 2:
+    if finding.effect is not None:
         shown += f" (difference {number(finding.effect.value)})"
     thin = [
         f"{group.name} has {group.n or 'no'} run{'' if group.n == 1 else 's'}"
@@ -94,6 +96,21 @@ def _trend(question: Question, finding: Finding, clear: bool) -> str:
     return f"{what} {'rises' if finding.effect.value > 0 else 'falls'} with {question.against}"
 
 
+def _equal(question: Question, finding: Finding, unit: str, clear: bool) -> str:
+    shown = " vs ".join(_means(finding.groups, unit))
+    margin = f"±{number(question.margin or 0.0)} {unit}".rstrip()
+    if question.keeps is not None:
+        value = number(question.keeps)
+        if not clear:
+            return f"{shown}: whether it keeps {value} to within {margin} or not is not shown"
+        return f"{shown}: {'keeps' if finding.supports else 'does not keep'} {value} to within {margin}"
+    if not clear:
+        return f"{shown}: neither shown to be the same to within {margin}, nor to differ by more"
+    if finding.supports:
+        return f"{shown}: the same to within {margin}"
+    return f"{shown}: further apart than {margin}"
+
+
 def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -> str:
     y, x = (f"{REDUCED[each.reduce]} {each.metric}" for each in (question.measured, by))
     if x == y:
@@ -119,8 +136,12 @@ def _evidence(question: Question, finding: Finding, p_corrected: float | None) -
     parts: list[str] = []
     if finding.effect is not None:
         shown = f"{finding.effect.name} {number(finding.effect.value)}"
-        exact = finding.p is None
-        ends = "exactly, in every run" if exact else interval(finding.effect)
+        if finding.p is None:
+            ends = "exactly, in every run"
+        elif finding.weighed is not None:
+            ends = interval(finding.weighed, "90 %")
+        else:
+            ends = interval(finding.effect)
         parts.append(f"{shown}, {ends}" if ends else shown)
     elif finding.warnings:
         parts.append(finding.warnings[0])

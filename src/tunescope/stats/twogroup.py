@@ -1,7 +1,8 @@
-"""Two groups of runs: Welch's t test, or the paired t test where the same seeds ran in both."""
+"""Two groups of runs: Welch's t test, or the paired t test where the same seeds ran in both.
+
+Where a study asks for another, Student's t test or a permutation test."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,24 +20,32 @@ from tunescope.stats.intervals import (
     bca,
     paired,
     paired_difference,
+    student,
+    t_interval,
     welch,
-    welch_difference,
 )
-from tunescope.stats.words import interval, listed, number, p_value
+from tunescope.stats.pairing import pairing, unused
+from tunescope.stats.words import interval, number, p_value
+from tunescope.study.question import Test
 
+ALPHA = 0.05
 FEWEST = 3  # values a group, below which an effect is shown but nothing is tested
 BOOTSTRAP_FROM = 8  # below that many values a resample holds too few different ones to say anything
 
 
-def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim) -> Finding:
+def two_groups(
+    first: GroupSummary, second: GroupSummary, claim: Claim, asked: Test | None = None
+) -> Finding:
     """Compare the means of two groups, each of at least three values.
 
     Args:
         first: the group that the claim is about.
         second: the group it is held against.
         claim: what is asked.
+        asked: `welch` or `student`, which do not pair; `permutation`, whose p counts arrangements of the
+            runs, or signs of the pairs; None: what the runs call for.
     """
-    order = _pairing(first, second)
+    order = pairing(first, second) if asked in (None, "permutation") else None
     a = np.array(first.values)
     b = np.array(second.values)
     if order is not None:
@@ -48,10 +57,12 @@ def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim) -> Findi
         why = f"each run of {first.name} has a partner in {second.name} with the same {by}"
     else:
         by = ""
-        difference, error, df = welch(a, b)
-        effect, standardised = welch_difference(a, b), hedges_g(a, b)
+        difference, error, df = student(a, b) if asked == "student" else welch(a, b)
+        effect, standardised = t_interval(difference, error, df), hedges_g(a, b)
         test, detectable = "Welch's t test", power.two_groups(len(a), len(b))
         why = "two groups of independent runs, whose spreads may differ"
+        if asked == "student":
+            test, why = "Student's t test", "two groups of independent runs, whose spreads are taken for one"
     base = Finding(
         claim=claim.text,
         groups=(first, second),
@@ -64,14 +75,23 @@ def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim) -> Findi
         what = "the paired differences do not vary" if by else "neither group varies"
         return replace(base, warnings=(f"{what}: the difference is exact and there is nothing to test",))
     p = float(2 * stats.t.sf(abs(difference / error), df))
+    warnings = unused(first, second) if asked in ("welch", "student") else ()
+    if asked == "permutation":
+        by_t = f"{test}: {p_value(p)}"
+        p, test = permutation(a, b, bool(by))
+        why = f"{why}; p counts the arrangements, the interval is that of t"
+        least = _least(len(a), len(b), bool(by))
+        if least > ALPHA:
+            warnings = (f"no arrangement of so few runs gives p below {number(least)}; more runs, or no 'test'",)
     return replace(
         base,
         standardised=standardised,
         p=p,
         test=test,
-        why=why,
+        why=f"the question asks for it; {why}" if asked else why,
         detectable=detectable,
-        beside=tuple(_beside(a, b, bool(by), claim.unit)),
+        beside=(by_t, *notes[1:]) if by_t else tuple(notes),
+        warnings=warnings,
     )
 
 
@@ -80,31 +100,19 @@ def _ranking(first: GroupSummary, second: GroupSummary, difference: float, direc
     return (first.name, second.name) if first_leads else (second.name, first.name)
 
 
-def _pairing(first: GroupSummary, second: GroupSummary) -> tuple[str, list[int]] | None:
-    """By which factors each run of the first group has one partner in the second, and where that stands."""
-    runs = (*first.factors, *second.factors)
-    shared = set.intersection(*({name for name, value in run.items() if value is not None} for run in runs))
-    if "seed" not in shared:
-        return None
-    varying = sorted(name for name in shared if len({run[name] for run in runs}) > 1)
-    for names in (["seed"], varying):
-        left = [tuple(run[name] for name in names) for run in first.factors]
-        right = [tuple(run[name] for name in names) for run in second.factors]
-        if Counter(left) == Counter(right) and len(set(left)) == len(left):
-            return listed(names), [right.index(key) for key in left]
-    return None
+def _least(n1: int, n2: int, together: bool) -> float:
+    """The smallest p that permutations of so many runs can give."""
+    return 2 / (2**n1 if together else math.comb(n1 + n2, n1))
 
 
-def _floor(p: float, n1: int, n2: int, together: bool) -> str:
-    """Says so where a permutation p is the smallest there can be."""
-    least = 2 / (2**n1 if together else math.comb(n1 + n2, n1))
+def _floor(p: float, least: float) -> str:
     return ", the smallest that so few runs can give" if p <= least * (1 + 1e-9) else ""
 
 
 def _beside(a: Floats, b: Floats, together: bool, unit: str) -> Sequence[str]:
     notes: list[str] = []
     exact, name = permutation(a, b, together)
-    notes.append(f"{name}: {p_value(exact)}{_floor(exact, len(a), len(b), together)}")
+    notes.append(f"{name}: {p_value(exact)}{_floor(exact, _least(len(a), len(b), together))}")
     delta = number(cliffs_delta(a, b))
     notes.append(f"Cliff's delta {delta} (1: each run of the first group above each of the second)")
     if min(len(a), len(b)) >= BOOTSTRAP_FROM:

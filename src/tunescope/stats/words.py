@@ -25,7 +25,7 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def interval(effect: Effect) -> str:
+def interval(effect: Effect, level: str = "95 %") -> str:
     """`95 % interval −0.09 to −0.06`, or nothing where there is none.
 
     >>> interval(Effect("difference", 0.1, 0.05, 0.15))
@@ -33,7 +33,7 @@ def interval(effect: Effect) -> str:
     """
     if effect.low is None or effect.high is None:
         return ""
-    return f"95 % interval {number(effect.low)} to {number(effect.high)}"
+    return f"{level} interval {number(effect.low)} to {number(effect.high)}"
 
 
 def p_value(p: float) -> str:

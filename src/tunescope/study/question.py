@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from tunescope.study.spec import Spec
 
 Reduce = Literal["mean", "mean_abs", "max", "min"]
+Test = Literal["welch", "student", "mann_whitney", "wilcoxon", "permutation", "kruskal"]
+OF_TWO = ("welch", "student", "mann_whitney", "wilcoxon", "permutation")
+OF_SEVERAL = ("welch", "kruskal")
 
 
 class Measured(Spec):
@@ -29,6 +32,11 @@ class Question(Spec):
     (`within: group`). `claim: none` with a `margin` claims that nothing is predicted, or too little to
     matter: that |ρ| is smaller than the margin. Without it, a large p shows nothing of the kind.
 
+    With `compare`, `claim: equal` claims that two groups are the same to within ± `margin`, in the metric's
+    unit; or that one group keeps a value, such as `keeps: 1.0` of a retention. `test` asks for another test
+    than the one that the runs themselves call for: two groups with the same seeds get the paired t test,
+    others Welch's, three and more Welch's analysis of variance.
+
     With `at: best`, each group is first narrowed to its learning rate with the best validation
     accuracy (mean over seeds); test data has no say. With `at: {lr: 1e-3}`, or `at: {data: glue/rte}`, to the
     runs whose factors have these values.
@@ -38,13 +46,15 @@ class Question(Spec):
     metric: str
     where: dict[str, str] = Field(default_factory=dict)
     reduce: Reduce = "mean"
-    compare: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    compare: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    test: Test | None = None
     against: str | None = None
     by: Measured | None = None
     given: tuple[str, ...] = ()  # factors that are held fixed, with `by`
     within: Literal["group"] | None = None
-    claim: Literal["none"] | None = None
-    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    claim: Literal["none", "equal"] | None = None
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    keeps: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group keeps
     among: tuple[str, ...] = ()  # groups to use with `against` and `by`; empty = all
     at: Literal["all", "best"] | dict[str, float | str] = "all"
     unit: Literal["run", "layer"] = "run"
@@ -87,19 +97,44 @@ class Question(Spec):
             raise ValueError(
                 "'among' goes with 'against' and 'by'; with 'compare' the groups are named there"
             )
+        if self.compare is not None and len(self.compare) == 1 and self.keeps is None:
+            raise ValueError("'compare' needs two groups; one is held against a value with 'keeps'")
         return self
 
     @model_validator(mode="after")
     def _what_goes_with_by(self):
-        for name in ("given", "within", "claim", "margin"):
+        for name in ("given", "within"):
             if getattr(self, name) and self.by is None:
                 raise ValueError(f"{name!r} goes with 'by', another number of the same runs")
-        if (self.claim is None) != (self.margin is None):
-            raise ValueError(
-                "'claim: none' and 'margin' go together: the claim is that |rho| is below the margin"
-            )
         if self.by == self.measured:
             raise ValueError("'by' is the number that is asked about: it predicts itself")
         if self.by is not None and self.unit == "layer":
             raise ValueError("'by' holds numbers of runs against each other; drop 'unit: layer'")
+        return self
+
+    @model_validator(mode="after")
+    def _what_goes_with_a_claim(self):
+        if (self.claim is None) != (self.margin is None):
+            raise ValueError(
+                "'claim' and 'margin' go together: 'none' claims that |rho| is below the margin, 'equal' that "
+                "a difference is"
+            )
+        if self.claim == "none" and (self.by is None or (self.margin or 0) >= 1):
+            raise ValueError("'claim: none' goes with 'by' and a margin below 1, which |rho| can reach")
+        if self.claim == "equal" and (self.compare is None or len(self.compare) > 2):
+            raise ValueError("'claim: equal' goes with 'compare' of two groups, or of one and 'keeps'")
+        if self.keeps is not None and (self.claim != "equal" or len(self.compare or ()) != 1):
+            raise ValueError("'keeps' goes with 'claim: equal' and 'compare' of one group")
+        return self
+
+    @model_validator(mode="after")
+    def _what_a_test_can_test(self):
+        if self.test is None:
+            return self
+        if self.compare is None or self.claim is not None:
+            raise ValueError("'test' goes with 'compare', and not with a claim, which has its own test")
+        known = OF_TWO if len(self.compare) == 2 else OF_SEVERAL
+        if self.test not in known:
+            groups = "two groups" if len(self.compare) == 2 else "three groups or more"
+            raise ValueError(f"'test: {self.test}' is not for {groups}; expected one of {', '.join(known)}")
         return self

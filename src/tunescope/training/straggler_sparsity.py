@@ -35,8 +35,9 @@ class Begun(NamedTuple):
 class StragglerSparsity(Edit):
     """Takes a share of what tuning did to the straggler layers back, or of their weights out.
 
-    A straggler is a block whose barrier stands out: how far the validation loss, with that block alone at
-    (1 − α)·θ₀ + α·θ₁, rises above the line between its ends has a robust z above `threshold`. Of the weights
+    A straggler is a block whose score stands out: how far the validation loss, with that block alone at
+    (1 − α)·θ₀ + α·θ₁, rises above the line between its ends (its barrier), or from α = 1 to α = 0
+    (`rewind`), is above 0 and has a robust z above `threshold`. Of the weights
     of each that the method changes, `share` is set back to θ₀, or to zero, as `landscape.sparsify` says; all
     drawing is from the run's seed. Where no layer stands out none is changed, and `after.stragglers` is 0.
 
@@ -51,9 +52,10 @@ class StragglerSparsity(Edit):
     Source: arXiv 2410.16476 for sparsity in straggler layers; its options are this house's reading of it.
 
     Args:
-        layers: which blocks, from 0, in the place of stragglers; none = by their barriers.
-        top: so many blocks with the largest barriers above 0, in the place of a threshold.
-        threshold: of the robust z of a barrier.
+        layers: which blocks, from 0, in the place of stragglers; none = by their scores.
+        top: so many blocks with the largest scores above 0, in the place of a threshold.
+        threshold: of the robust z of a score.
+        score: `barrier`, or `rewind`.
         points: number of α from 0 to 1 that a barrier is measured at.
         subset: on so many validation examples, spread evenly; all where there are fewer.
         share: of the layer's weights, or `val`.
@@ -75,6 +77,7 @@ class StragglerSparsity(Edit):
     layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
     top: Annotated[int, Field(ge=1)] | None = None
     threshold: Annotated[float, Field(gt=0)] = Z
+    score: Literal["barrier", "rewind"] = "barrier"
     points: Annotated[int, Field(ge=3)] = 11
     subset: Annotated[int, Field(ge=1)] = 256
     share: Part | Literal["val"] = 0.5
@@ -192,17 +195,16 @@ class StragglerSparsity(Edit):
     ) -> tuple[int, ...]:
         import numpy as np
 
-        from tunescope.landscape.curve import alphas, barrier
+        from tunescope.data.sample import few
         from tunescope.landscape.layers import layer_losses
-        from tunescope.landscape.stragglers import stragglers
+        from tunescope.landscape.stragglers import points_of, scores, stragglers
 
-        at = alphas(self.points)
-        losses = layer_losses(walk, val.tower, head, _few(val, self.subset), at, batch_size)
-        barriers = barrier(at, losses)
-        found = stragglers(barriers, self.top or 1, self.threshold)
+        at = points_of(self.score, self.points)
+        losses = layer_losses(walk, val.tower, head, few(val, self.subset), at, batch_size)
+        by_layer = scores(self.score, at, losses)
+        found = stragglers(by_layer, self.top or 1, self.threshold)
         chosen = np.flatnonzero(found.marked) if self.top is None else np.sort(found.top)
-        chosen = chosen[barriers[chosen] > 0]  # the largest of no barriers is none
-        log({"after": self.kind, "stragglers": chosen.tolist(), "barriers": barriers.tolist()})
+        log({"after": self.kind, "stragglers": chosen.tolist(), f"{self.score}s": by_layer.tolist()})
         return tuple(chosen.tolist())
 
     def _sparse(
@@ -224,15 +226,3 @@ class StragglerSparsity(Edit):
             how = {"of": self.of, "to": self.to, "by": self.by, "rescale": self.rescale}
             found |= sparsify(inside, start, share, **how, seed=drawn)
         return found
-
-
-def _few(examples: "Examples", count: int) -> "Examples":
-    """At most `count` of the examples, spread evenly."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    size = len(examples)
-    here = np.linspace(0, size - 1, min(count, size)).round().astype(np.int64)
-    ids = tuple(examples.ids[i] for i in here)
-    return replace(examples, inputs=examples.inputs[here], labels=examples.labels[here], ids=ids)
