@@ -196,7 +196,7 @@ def _write(
 
     study, folder = result.study, result.folder
     table = Table.gather(store, [(run.id, run.member) for run in result.runs], study.study)
-    answers = answer(table, study.questions)
+    answers = answer(table, study.questions, study.correction)
     folder.mkdir(parents=True, exist_ok=True)
     table.write(folder)
     text = json.dumps([found.to_json() for found in answers], indent=1, ensure_ascii=False)

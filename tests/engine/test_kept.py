@@ -19,6 +19,7 @@ from tunescope.engine.plan import plan
 from tunescope.errors import StoreError
 from tunescope.models.leave_one_out import LeaveOneOut
 from tunescope.results.store import Store
+from tunescope.results.unfinished import MEASURED
 from tunescope.study.study import load_study
 
 RUN = "{lora: {adapt: {kind: lora, rank: 2}, lr: 1.0e-2}}"
@@ -31,6 +32,7 @@ from tunescope.engine.job import Job, attempt
 from tunescope.engine.plan import plan
 from tunescope.models.leave_one_out import LeaveOneOut
 from tunescope.results.store import Store
+from tunescope.results.unfinished import MEASURED
 from tunescope.study.study import load_study
 
 path, root, left, plain = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), LeaveOneOut.without
@@ -66,7 +68,7 @@ def carry_out(path: Path, root: Path, monkeypatch) -> tuple[list[int], list[Even
 
 def files(root: Path) -> dict[str, int]:
     """How many keys are kept, by subject; what is kept of the base goes when it is published."""
-    (folder,) = (at / room.FOLDER for at in (root / "unfinished").iterdir() if (at / room.FOLDER).exists())
+    (folder,) = (at / MEASURED for at in (root / "unfinished").iterdir() if (at / MEASURED).exists())
     return {part.name: len(list(part.iterdir())) for part in folder.iterdir()}
 
 
@@ -149,7 +151,7 @@ def test_only_what_is_whole_and_of_this_model_is_believed(tmp_path, monkeypatch)
     monkeypatch.setattr(room, "BY", {"torch": "0.1"})
     OnDisk(unfinished, "active", lambda: "another")("heads/layer00", make)
     assert made == [1.0, 1.0]
-    (unfinished.folder / room.FOLDER / "base").touch()
+    (unfinished.folder / MEASURED / "base").touch()
     with pytest.raises(StoreError, match="cannot keep what has been measured of run 0000000000000000"):
         OnDisk(unfinished, "base", lambda: "this")("heads/layer00", make)
 

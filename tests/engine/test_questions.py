@@ -167,3 +167,18 @@ def test_what_was_done_with_the_weights_is_asked_of_runs_that_say_so():
     with pytest.raises(StudyError, match="the runs of 'b' have no 'after'"):
         check_questions(study(monitor=one, metric="after.val_acc1"))
     check_questions(study(monitor=one, metric="after.alpha", compare=None, against="seed", among=["a"]))
+
+
+def test_wilcoxon_needs_the_same_seeds_in_both_groups():
+    check_questions(study(test="wilcoxon"))
+    other = study(test="wilcoxon")
+    runs = other.runs | {"b": other.runs["b"] | {"seeds": [3, 11]}}
+    with pytest.raises(StudyError, match="'a' has the seeds 0, 'b' 3, 11; give both the same"):
+        check_questions(other.model_copy(update={"runs": runs}))
+
+
+def test_what_a_group_keeps_must_be_measured():
+    kept = {"compare": ["a"], "claim": "equal", "keeps": 1.0, "margin": 0.02}
+    check_questions(study(metric="transfer.acc1.retention", **kept))
+    with pytest.raises(StudyError, match=r"unknown metric 'transfer.acc1.retentoin'; did you mean"):
+        check_questions(study(metric="transfer.acc1.retentoin", **kept))

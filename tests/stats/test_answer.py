@@ -203,3 +203,12 @@ def test_the_order_of_runs_and_rows_changes_nothing(make_table_once, shuffle: ra
         assert before.sentence == after.sentence
         assert before.p == pytest.approx(after.p, abs=1e-12)
         assert before.verdict == after.verdict
+
+
+def test_benjamini_hochberg_where_the_study_says_so(make_table):
+    differ = Question(ask="Differ?", metric=METRIC, reduce="max", compare=("full", "lora"))
+    noisy = study(full=[0.1, 0.13, 0.12], lora=[0.09, 0.11, 0.12])
+    first, second = answer(make_table(noisy), [CLOSER, differ], "benjamini_hochberg")
+    assert first.p == second.p == first.p_corrected == second.p_corrected
+    assert first.correction == "Benjamini–Hochberg over 2 questions"
+    assert "; Benjamini–Hochberg-corrected p = " in first.sentence

@@ -10,7 +10,7 @@ from statsmodels.stats.oneway import anova_oneway
 
 from tunescope.stats.claim import Claim
 from tunescope.stats.finding import GroupSummary
-from tunescope.stats.groups import post_hoc, rank_permutation, several_groups
+from tunescope.stats.groups import by_kruskal, post_hoc, rank_permutation, several_groups
 
 HIGHER = Claim("acc differs between a, b and c", 1, "")
 VALUES = {"a": [0.61, 0.64, 0.60, 0.66], "b": [0.71, 0.75, 0.70], "c": [0.62, 0.58, 0.69, 0.65, 0.6]}
@@ -91,3 +91,46 @@ def test_rank_permutation_by_counting_kruskals_h():
     ]
     assert rank_permutation(samples) == pytest.approx(np.mean(found), abs=1e-12)
     assert len(found) == math.factorial(6)
+
+
+def test_kruskal_and_dunn_where_they_are_asked_for():
+    found = by_kruskal(groups(VALUES), HIGHER)
+    wanted = stats.kruskal(*VALUES.values())
+    assert found.test == "Kruskal–Wallis test"
+    assert found.p == pytest.approx(wanted.pvalue, abs=1e-8)
+    assert found.standardised is not None
+    assert found.standardised.value == pytest.approx(wanted.statistic / 11, abs=1e-8)
+    # without ties Dunn's z is the difference of mean ranks over √(N(N + 1)/12·(1/nᵢ + 1/nⱼ))
+    ranks = stats.rankdata([v for values in VALUES.values() for v in values])
+    a, b, c = ranks[:4], ranks[4:7], ranks[7:]
+    raw = []
+    for x, y in ((a, b), (a, c), (b, c)):
+        z = (x.mean() - y.mean()) / math.sqrt(variance_of_ranks(ranks) * (1 / len(x) + 1 / len(y)))
+        raw.append(2 * stats.norm.sf(abs(z)))
+    assert [pair.p for pair in found.pairs] == pytest.approx(raw, abs=1e-8)
+    assert min(pair.p_corrected or 0 for pair in found.pairs) == pytest.approx(3 * min(raw), abs=1e-8)
+
+
+def variance_of_ranks(ranks: np.ndarray) -> float:
+    """With ties too it is the ranks' own variance, which the formula writes out."""
+    return float(ranks.var(ddof=1))
+
+
+def test_kruskal_of_few_runs_counts_all_arrangements():
+    few = {name: values[:3] for name, values in VALUES.items()}
+    found = by_kruskal(groups(few), HIGHER)
+    assert found.p == rank_permutation(list(few.values()))
+    assert "counts all arrangements" in found.why
+
+
+def test_kruskal_of_many_runs_is_by_chi_squared():
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=9).round(1).tolist() for name in "abcd"}
+    found = by_kruskal(groups(values), HIGHER)
+    assert found.p == pytest.approx(stats.kruskal(*values.values()).pvalue, abs=1e-8)
+    assert "chi squared" in found.why
+
+
+def test_kruskal_of_one_value_tests_nothing():
+    found = by_kruskal(groups({"a": [1.0] * 3, "b": [1.0] * 3, "c": [1.0] * 3}), HIGHER)
+    assert found.p is None

@@ -116,3 +116,29 @@ def test_eight_runs_a_group_get_a_bootstrap_interval_beside():
         group("a", rng.normal(size=8).tolist()), group("b", rng.normal(size=8).tolist()), CLOSER
     ).beside
     assert any(note.startswith("bootstrap (BCa") and note.endswith("nats") for note in notes)
+
+
+def test_student_and_welch_where_they_are_asked_for_do_not_pair():
+    seeds = {"seed": [0, 1, 2, 3]}
+    a, b = group("a", A, **seeds), group("b", B, **seeds)
+    found = two_groups(a, b, CLOSER, "student")
+    wanted = stats.ttest_ind(A, B)
+    assert (found.test, found.pairing) == ("Student's t test", "")
+    assert found.p == pytest.approx(wanted.pvalue, abs=1e-8)
+    ends = wanted.confidence_interval()
+    assert found.effect is not None
+    assert (found.effect.low, found.effect.high) == pytest.approx((ends.low, ends.high), abs=1e-8)
+    assert "the runs are partners by seed" in found.warnings[0]
+    welch = two_groups(a, b, CLOSER, "welch")
+    assert welch.p == pytest.approx(stats.ttest_ind(A, B, equal_var=False).pvalue, abs=1e-8)
+
+
+def test_a_permutation_test_where_it_is_asked_for():
+    found = two_groups(group("a", A), group("b", B), CLOSER, "permutation")
+    assert (found.test, found.p) == ("exact permutation test", permutation(A, B, together=False)[0])
+    assert found.beside[0].startswith("Welch's t test: p = ")
+    assert found.warnings == ()
+    seeds = {"seed": [0, 1, 2, 3]}
+    found = two_groups(group("a", A, **seeds), group("b", B, **seeds), CLOSER, "permutation")
+    assert (found.test, found.p) == ("exact sign-flip test of the pairs", 0.125)
+    assert "even a perfect order of so few runs gives p = 0.125" in found.warnings[0]

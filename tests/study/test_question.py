@@ -24,6 +24,19 @@ def test_what_is_needed_of_a_run():
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"compare": ("a", "b"), "claim": "equal", "margin": 3.0},
+        {"compare": ("a",), "claim": "equal", "margin": 0.02, "keeps": 1.0},
+        {"compare": ("a", "b"), "test": "wilcoxon"},
+        {"compare": ("a", "b", "c"), "test": "kruskal"},
+    ],
+)
+def test_claims_of_equality_and_chosen_tests_are_taken(said):
+    assert Question.model_validate(question(**said).model_dump(mode="json")) == question(**said)
+
+
+@pytest.mark.parametrize(
     ("said", "message"),
     [
         ({}, "exactly one of 'compare'"),
@@ -32,10 +45,21 @@ def test_what_is_needed_of_a_run():
         ({"compare": ("a", "b"), "among": ("a",)}, "'among' goes with 'against' and 'by'"),
         ({"against": "lr", "given": ("rank",)}, "'given' goes with 'by'"),
         ({"compare": ("a", "b"), "within": "group"}, "'within' goes with 'by'"),
-        ({"compare": ("a", "b"), "claim": "none", "margin": 0.3}, "'claim' goes with 'by'"),
-        ({"by": BY, "claim": "none"}, "'claim: none' and 'margin' go together"),
-        ({"by": BY, "margin": 0.3}, "'claim: none' and 'margin' go together"),
-        ({"by": BY, "claim": "none", "margin": 1.0}, "less than 1"),
+        ({"compare": ("a", "b"), "claim": "none", "margin": 0.3}, "'claim: none' goes with 'by'"),
+        ({"by": BY, "claim": "none"}, "'claim' and 'margin' go together"),
+        ({"by": BY, "margin": 0.3}, "'claim' and 'margin' go together"),
+        ({"by": BY, "claim": "none", "margin": 1.0}, "a margin below 1"),
+        ({"by": BY, "claim": "equal", "margin": 0.3}, "'claim: equal' goes with 'compare' of two groups"),
+        ({"compare": ("a", "b", "c"), "claim": "equal", "margin": 0.3}, "'compare' of two groups"),
+        ({"compare": ("a", "b"), "claim": "equal"}, "'claim' and 'margin' go together"),
+        ({"compare": ("a", "b"), "claim": "equal", "margin": 0.0}, "greater than 0"),
+        ({"compare": ("a",)}, "held against a value with 'keeps'"),
+        ({"compare": ("a",), "keeps": 1.0}, "'keeps' goes with 'claim: equal'"),
+        ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "keeps": 1.0}, "'compare' of one group"),
+        ({"compare": ("a", "b"), "test": "kruskal"}, "'test: kruskal' is not for two groups"),
+        ({"compare": ("a", "b", "c"), "test": "wilcoxon"}, "three groups or more; expected one of welch"),
+        ({"against": "lr", "test": "welch"}, "'test' goes with 'compare'"),
+        ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "test": "welch"}, "not with a claim"),
         ({"by": {"metric": "attention.entropy"}}, "it predicts itself"),
         ({"by": BY, "unit": "layer"}, "drop 'unit: layer'"),
         ({"by": BY, "within": "groups"}, "'group'"),

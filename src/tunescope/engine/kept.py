@@ -13,11 +13,9 @@ from safetensors.numpy import save
 
 from tunescope.probes.kept import Make
 from tunescope.results.durable import replace
-from tunescope.results.unfinished import Unfinished
+from tunescope.results.unfinished import MEASURED, Unfinished
 from tunescope.results.writing import writing
 from tunescope.training.checkpoint import BY
-
-FOLDER = "measured"  # beside the run's checkpoints, and gone with them
 
 
 class OnDisk:
@@ -54,7 +52,7 @@ class OnDisk:
 
     @property
     def _folder(self) -> Path:
-        return self._unfinished.folder / FOLDER / self._which
+        return self._unfinished.folder / MEASURED / self._which
 
     @cached_property
     def _by(self) -> dict[str, str]:

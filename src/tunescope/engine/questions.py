@@ -40,9 +40,13 @@ def check_questions(study: Study) -> None:
         for name, value in member.factors.items():
             factors.setdefault(name, set()).add(value)
     kinds = {probe.kind for probe in probes}
+    seeds: dict[str, set[float | int | str]] = {}
+    for member in members:
+        seeds.setdefault(member.group, set()).add(member.factors["seed"])
     for question in study.questions:
         for mistake in (
             *_mistakes(question, there, at_steps, factors, kinds),
+            *_without_partners(question, seeds),
             *_without_after(question, after),
         ):
             raise StudyError(f"question {question.ask!r}: {mistake}")
@@ -153,6 +157,23 @@ def _without_after(question: Question, after: Mapping[str, bool]) -> Iterator[st
                 f"metric {metric!r} says what was done with tuned weights, and the runs of "
                 f"{group!r} have no 'after'; give them one, or ask about others with 'compare' or 'among'"
             )
+
+
+def _without_partners(question: Question, seeds: Mapping[str, set[float | int | str]]) -> Iterator[str]:
+    """Why the runs of two groups are no pairs, which Wilcoxon's test needs."""
+    if question.test != "wilcoxon" or question.compare is None:
+        return
+    first, second = question.compare
+    if seeds[first] != seeds[second]:
+        yield (
+            f"'test: wilcoxon' compares runs with the same seed, and {first!r} has the seeds "
+            f"{_listed(seeds[first])}, {second!r} {_listed(seeds[second])}; give both the same, or ask with "
+            "'test: mann_whitney'"
+        )
+
+
+def _listed(seeds: set[float | int | str]) -> str:
+    return ", ".join(map(str, sorted(seeds, key=float)))
 
 
 def _unmeasured(

@@ -39,7 +39,7 @@ def failures(table: "Table") -> list[theme.Layers]:
         "share:Q",
         title="runs in which no α beats the model before tuning",
         scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(format="%", tickCount=5, grid=True),
+        axis=alt.Axis(format="%", tickCount=5, grid=True, labelOverlap="greedy", labelSeparation=6),
     )
     bars = base.mark_bar(height=14, opacity=0.85).encode(
         x=x,

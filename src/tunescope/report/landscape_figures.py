@@ -34,7 +34,7 @@ def landscape_figures(table: "Table") -> tuple[Figure, ...]:
             "From the base to the tuned model, step by step",
             "Accuracy and loss of the model whose weights stand at α on the straight line from those "
             "before tuning (α = 0, open circle) to those after it (α = 1, filled circle). A line is a "
-            f"setting, mean over its runs; fainter: smaller learning rates. Diamond: {_CHOSEN}, both "
+            f"setting, mean over its runs; fainter: smaller learning rates. Star: {_CHOSEN}, both "
             "means over the runs, so that it may stand beside the line. A line that rises above both "
             "its ends on the right: interpolation helps away from home."
             + left_out(settings, landscape_paths.SETTINGS_AT_MOST),
@@ -45,22 +45,21 @@ def landscape_figures(table: "Table") -> tuple[Figure, ...]:
             "landscape-robustness",
             "Does being better at home mean being better away?",
             "Each filled dot is one run, as tuned. Lines: the path of a setting from the base (open "
-            f"circle), mean over its runs. Diamond: {_CHOSEN}. To the right: better in distribution; "
+            f"circle), mean over its runs. Star: {_CHOSEN}. To the right: better in distribution; "
             "higher: better under the shift. Above the dashed line a model does better away than at "
             "home. Both axes are logits, on which accuracies at home and away tend to lie on straight "
             "lines; what lies beyond 0.2 and 99.8 % is drawn there. Effective robustness is height "
             "above such a line through models that were tuned for nothing of the kind; none is drawn, "
             "since these runs are no such sample. Runs without a path are read on all examples, the "
             "others on those of the path." + left_out(settings, landscape_robustness.SETTINGS_AT_MOST),
-            True,
+            False,
             landscape_robustness.robustness(table),
         ),
         drawn(
             "landscape-failure",
             "Where interpolation fails",
             "The share of a group's runs in which no α does better under the shift than the model "
-            "before tuning, and how many these are. Runs of one group may differ in their learning "
-            "rate.",
+            "before tuning, and how many runs that is. Runs of a group may differ in their learning rate.",
             False,
             landscape_failure.failures(table),
         ),
@@ -71,9 +70,9 @@ def landscape_figures(table: "Table") -> tuple[Figure, ...]:
             "validation, more is gained over the base under the shifts, on average; below the dashed "
             "line accuracy is lost. To the right: the tuned model lies in a sharper place, counting "
             "all weights of its tower on the left and those of the straggler layers alone on the "
-            "right. Above: Spearman's ρ over runs with its 95 % interval, by Bonett and Wright; the "
-            "learning rate drives both numbers, so the second line is the one to believe. Questions "
-            "of the study are answered at the top.",
+            "right. Above: Spearman's ρ over runs with its 95 % interval, by Bonett and Wright. Learning "
+            "rates and ways of tuning drive both numbers: where there is a second line, it is the one to "
+            "believe. The study's own questions are answered at the top.",
             True,
             landscape_scatter.against_gain(table),
         ),

@@ -18,7 +18,7 @@ STANDS_OUT, LARGEST, OTHER = "straggler: stands out by z", "straggler: among the
 CASES = {STANDS_OUT: theme.COLOURS[6], LARGEST: theme.COLOURS[1], OTHER: theme.REFERENCE}
 PANELS = {
     "layer_barrier": ("barrier of the layer alone, nats", (0.0, UNBOUNDED[1])),
-    "rewind": ("loss when the layer is set back, nats more", UNBOUNDED),
+    "rewind": ("rise of the loss when it is set back, nats", UNBOUNDED),
 }
 _ENDS = {"bottom": "low", "top": "high"}
 
@@ -88,7 +88,7 @@ def _bars(records: list[dict[str, Any]], name: str, title: str, narrowed: str) -
     base = base.encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True, domain=False))
     )
-    bars = base.mark_bar(opacity=0.85).encode(
+    bars = base.mark_bar(opacity=0.6).encode(
         y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format="~g", tickCount=5)),
         color=alt.Color("case:N", scale=scale, legend=alt.Legend(columns=3, symbolType="square")),
         tooltip=[

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tunescope.report import frames, heads
+from tunescope.report import frames
 from tunescope.report.frames import Run, Where
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
+STAR = (  # the path of a mark that no group has: the best α
+    "M0,-1L.25,-.35L.95,-.31L.4,.13L.59,.81L0,.42L-.59,.81L-.4,.13L-.95,-.31L-.25,-.35Z"
+)
 MEAN = "shift:mean"  # the split of what is said of all shifts together
 SHIFT = "shift:"
 KINDS = {
@@ -34,22 +37,15 @@ class Number:
 
     Args:
         run: that is done.
-        tower: `vision` or `text`; None where the metric does not say.
-        component: the head that it is read under.
+        part: the head that it is read under, in words. A study tunes one tower, so that goes without saying.
         place: the values of the columns that were asked for.
         value: finite.
     """
 
     run: Run
-    tower: str | None
-    component: str | None
+    part: str
     place: Place
     value: float
-
-    @property
-    def part(self) -> str:
-        """Which tower, and the head on top of it, in words."""
-        return heads.part_of(self.tower, self.component)
 
 
 def numbers(table: "Table", metric: str, by: Sequence[str] = (), where: Where | None = None) -> list[Number]:
@@ -62,13 +58,12 @@ def of_metric(
 ) -> list[Number]:
     """As `numbers`, of a metric by its full name."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for record in frames.read(table, metric, where, by=("run", "tower", "component", *by)):
+    for record in frames.read(table, metric, where, by=("run", "component", *by)):
         found.setdefault(record["run"], []).append(record)
     return [
         Number(
             run,
-            record["tower"],
-            record["component"],
+            f"{record['component']} head",
             tuple(record[column] for column in by),
             record["value"],
         )
@@ -81,7 +76,7 @@ def means(found: Iterable[Number], key: Callable[[Number], Place]) -> dict[Place
     """The mean of the numbers of each key, in order of first appearance.
 
     >>> run = Run("a", "lora", "lora seed=0", "done", "", {"seed": 0})
-    >>> found = [Number(run, "vision", None, ("val",), value) for value in (1.0, 2.0)]
+    >>> found = [Number(run, "trained head", ("val",), value) for value in (1.0, 2.0)]
     >>> means(found, lambda number: number.place)
     {('val',): 1.5}
     """
@@ -105,7 +100,7 @@ def with_mean(found: Sequence[Number]) -> list[Number]:
     """Numbers whose first column is a split, and those of the mean over a run's shifts, first of the shifts.
 
     >>> run = Run("a", "lora", "lora seed=0", "done", "", {"seed": 0})
-    >>> given = [Number(run, "vision", None, (f"shift:{x}", 0.5), v) for x, v in (("a", 1.0), ("b", 2.0))]
+    >>> given = [Number(run, "trained head", (f"shift:{x}", 0.5), v) for x, v in (("a", 1.0), ("b", 2.0))]
     >>> [(number.place, number.value) for number in with_mean(given)]
     [(('shift:mean', 0.5), 1.5), (('shift:a', 0.5), 1.0), (('shift:b', 0.5), 2.0)]
     """

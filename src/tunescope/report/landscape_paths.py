@@ -9,6 +9,7 @@ from tunescope.report import charts, frames, theme
 from tunescope.report.choice import select
 from tunescope.report.columns import column, digits, unfolded
 from tunescope.report.landscape_numbers import (
+    STAR,
     Place,
     means,
     numbers,
@@ -114,7 +115,7 @@ def curves(table: "Table", metric: str) -> list[dict[str, Any]]:
 
 
 def best(table: "Table", metric: str) -> list[dict[str, Any]]:
-    """For each setting, part and split: the mean α chosen on validation, and the mean of what was read there."""
+    """The mean α chosen on validation and the mean of what it gives, by setting, part and split."""
     shown = settings(table, SETTINGS_AT_MOST)
     chosen = means(numbers(table, "best_alpha"), setting)
     read = means(with_mean(numbers(table, f"best_{metric}", ("split",))), setting)
@@ -146,7 +147,7 @@ def _panel(
     x = alt.X(
         "alpha:Q",
         title="α: 0 before tuning, 1 as tuned",
-        axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="~g"),
+        axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".2~f"),
         scale=alt.Scale(domain=[0, 1], nice=False, padding=8),
     )
     legend = alt.Legend(symbolOpacity=1, symbolType="stroke")
@@ -170,15 +171,13 @@ def _panel(
         x=alt.X("alpha:Q"),
         y=alt.Y("value:Q"),
         color=theme.colour(groups, drawn, legend=legend),
-        fill=alt.condition(
-            "datum.alpha === 1", theme.colour(groups, drawn, legend=None), alt.value("transparent")
-        ),
+        fill=alt.condition("datum.alpha === 1", theme.colour(groups, drawn), alt.value("transparent")),
         tooltip=[*told, alt.Tooltip("runs:Q")],
     )
     layers = [line, ends]
     if stars:
         chosen = alt.Chart(alt.Data(values=stars)).transform_filter(condition)
-        chosen = chosen.mark_point(shape="diamond", size=90, filled=True, opacity=1).encode(
+        chosen = chosen.mark_point(shape=STAR, size=130, filled=True, opacity=1).encode(
             x=alt.X("alpha:Q"),
             y=alt.Y("value:Q"),
             color=theme.colour(groups, drawn, legend=legend),

@@ -12,12 +12,14 @@ from tunescope.report.choice import choices
 from tunescope.report.columns import digits, unfolded
 from tunescope.report.landscape_numbers import (
     SHIFT,
+    STAR,
     Number,
     Place,
     means,
     numbers,
     of_metric,
     read_on,
+    setting,
     settings,
     with_mean,
 )
@@ -32,7 +34,6 @@ TICKS = (
     *(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
     *(0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998),
 )
-_WIDTH = 400
 
 Points = dict[Place, tuple[float, float]]  # accuracy at home, and under the shift
 
@@ -60,7 +61,11 @@ class _Axis:
             "title": title,
             "scale": alt.Scale(domain=[self.low, self.high], nice=False),
             "axis": alt.Axis(
-                values=self.ticks, grid=True, labelExpr="format(1 / (1 + exp(-datum.value)), '.3~%')"
+                values=self.ticks,
+                grid=True,
+                labelOverlap="greedy",
+                labelSeparation=6,
+                labelExpr="format(1 / (1 + exp(-datum.value)), '.3~%')",
             ),
         }
 
@@ -93,18 +98,13 @@ def _at(number: Number) -> Number:
     return replace(number, place=number.place[:1])
 
 
-def _head(number: Number) -> str:
-    """Accuracy by the transfer probe does not say which tower was tuned; there is one."""
-    return f"{number.component} head"
-
-
 def _pairs(home: dict[Place, float], away: dict[Place, float]) -> Points:
     """By place and split: where both are known."""
     return {place: (home[key], y) for place, y in away.items() if (key := (*place[:-1], HOME)) in home}
 
 
 def _dots(found: Sequence[Number]) -> list[dict[str, Any]]:
-    values = means(found, lambda number: (number.run.group, _head(number), number.run.name, number.place[0]))
+    values = means(found, lambda number: (number.run.group, number.part, number.run.name, number.place[0]))
     home = {place: value for place, value in values.items() if place[-1] == HOME}
     away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     cells: dict[Place, list[tuple[str, float, float]]] = {}
@@ -126,7 +126,7 @@ def _dots(found: Sequence[Number]) -> list[dict[str, Any]]:
 
 def _lines(table: "Table", walked: Sequence[Number]) -> list[dict[str, Any]]:
     shown = settings(table, SETTINGS_AT_MOST)
-    values = means(walked, lambda n: (n.run.setting, _head(n), n.place[1], n.place[0]))
+    values = means(walked, lambda n: (n.run.setting, n.part, n.place[1], n.place[0]))
     home = {place: value for place, value in values.items() if place[-1] == HOME}
     away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     curves: dict[Place, list[tuple[float, float, float]]] = {}
@@ -150,7 +150,7 @@ def _lines(table: "Table", walked: Sequence[Number]) -> list[dict[str, Any]]:
 def _stars(table: "Table") -> list[dict[str, Any]]:
     """What the α chosen on validation gives, mean over the runs of a setting."""
     shown = settings(table, SETTINGS_AT_MOST)
-    values = means(numbers(table, "best_acc1", ("split",)), lambda n: (n.run.setting, _head(n), *n.place))
+    values = means(numbers(table, "best_acc1", ("split",)), setting)
     home = {place: value for place, value in values.items() if place[-1] == HOME}
     away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     return [
@@ -213,12 +213,12 @@ def _chart(
     layers.append(told(runs, alt.Tooltip("run:N")).encode(shape=theme.shape(groups, drawn)))
     if stars:
         best = alt.Chart(alt.Data(values=stars)).transform_filter(narrowed)
-        best = best.mark_point(shape="diamond", size=80, strokeWidth=1.8, opacity=1)
+        best = best.mark_point(shape=STAR, size=130, filled=True, opacity=1)
         layers.append(told(best, alt.Tooltip("setting:N")))
     return alt.layer(
         *layers,
-        width=_WIDTH,
-        height=_WIDTH,
+        width="container",
+        height=400,
         description="Scatter of runs on logit axes: accuracy in distribution against accuracy under a shift.",
     ).add_params(*params)
 

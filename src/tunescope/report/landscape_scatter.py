@@ -185,5 +185,5 @@ def _panel(
         words,
         width=_WIDTH,
         height=_HEIGHT,
-        title=alt.TitleParams(title, offset=44),
+        title=title,
     )

@@ -21,4 +21,4 @@ def log_axis(low: float, high: float) -> alt.Axis:
     ]
     if len(ticks) < 2:
         return alt.Axis(tickCount=4, format="~g", grid=True)
-    return alt.Axis(values=ticks, format="~e", grid=True)
+    return alt.Axis(values=ticks, format="~e" if low < 1e-3 else "~g", grid=True)

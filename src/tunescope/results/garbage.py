@@ -10,7 +10,7 @@ from tunescope.results.durable import ASIDE, remove
 from tunescope.results.layout import CACHE, KEY, entries, is_store, key_of
 from tunescope.results.lock import held
 from tunescope.results.manifest import Manifest, Unsound
-from tunescope.results.unfinished import numbers_in, whole
+from tunescope.results.unfinished import MEASURED, numbers_in, whole
 from tunescope.results.writing import writing
 
 YOUNG = 600.0  # seconds: a file that grew this recently is being written
@@ -124,7 +124,8 @@ def _checkpoints(root: Path) -> tuple[list[int], list[int]]:
             if newest is None or _published(root, key):
                 runs.append(remove(folder))
             else:
-                older += [remove(folder / name) for name in entries(folder) if name != str(newest)]
+                kept = (str(newest), MEASURED)
+                older += [remove(folder / name) for name in entries(folder) if name not in kept]
     return runs, older
 
 

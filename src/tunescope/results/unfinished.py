@@ -13,6 +13,7 @@ from tunescope.results.writing import writing
 
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 ASIDE = "new"
+MEASURED = "measured"  # beside the checkpoints, and gone with them: what has been measured so far
 
 
 class Unfinished:

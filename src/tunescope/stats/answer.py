@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from tunescope.results.table import Table
 from tunescope.stats.claim import Claim, claim
-from tunescope.stats.corrections import holm
+from tunescope.stats.corrections import NAMES, corrected
 from tunescope.stats.equivalence import equivalence
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
-from tunescope.stats.groups import several_groups
+from tunescope.stats.groups import by_kruskal, several_groups
+from tunescope.stats.ranks import mann_whitney, wilcoxon
 from tunescope.stats.relation import relation
 from tunescope.stats.samples import Samples, samples
 from tunescope.stats.sentence import sentence, too_few
@@ -16,19 +17,21 @@ from tunescope.stats.trend import trend
 from tunescope.stats.twogroup import FEWEST, two_groups
 from tunescope.stats.verdict import Answer, Verdict
 from tunescope.stats.words import count
-from tunescope.study.question import Question
+from tunescope.study.question import Correction, Question
 
 __all__ = ["Answer", "Effect", "GroupSummary", "Pair", "Verdict", "answer"]
 
 ALPHA = 0.05
 
 
-def answer(table: Table, questions: Sequence[Question]) -> list[Answer]:
-    """Answer every question, with Holm's correction over those that have a p-value.
+def answer(table: Table, questions: Sequence[Question], correction: Correction = "holm") -> list[Answer]:
+    """Answer every question, with one correction over those that have a p-value.
 
     Args:
         table: the study's runs and rows, ours or anybody's.
         questions: all of the study's, together: the correction counts them.
+        correction: Holm's, which keeps any false answer rare, or Benjamini and Hochberg's, which keeps the
+            share of false answers small.
 
     Returns:
         One answer for each question, in order.
@@ -39,15 +42,15 @@ def answer(table: Table, questions: Sequence[Question]) -> list[Answer]:
     asked = [(question, samples(table, question), claim(question)) for question in questions]
     findings = [_find(question, numbers, wanted) for question, numbers, wanted in asked]
     tested = [finding.p for finding in findings if finding.p is not None]
-    corrected = iter(holm(tested))
+    p_corrected = iter(corrected(tested, correction))
     return [
         _answer(
             question,
             numbers,
             wanted.unit,
             finding,
-            None if finding.p is None else next(corrected),
-            f"Holm over {count(len(tested), 'question')}" if finding.p is not None else "",
+            None if finding.p is None else next(p_corrected),
+            "" if finding.p is None else f"{NAMES[correction]} over {count(len(tested), 'question')}",
         )
         for (question, numbers, wanted), finding in zip(asked, findings, strict=True)
     ]
@@ -64,16 +67,22 @@ def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
 def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     groups = numbers.groups
     if not _enough(question, groups):
-        return _shown(groups, wanted, question.keeps) if question.compare else Finding(claim=wanted.text, groups=groups)
+        return (
+            _shown(groups, wanted, question.keeps)
+            if question.compare
+            else Finding(claim=wanted.text, groups=groups)
+        )
     if question.against is not None:
         return trend(groups, question.against, wanted)
     if question.by is not None:
         return relation(groups, question, wanted)
     if question.claim == "equal":
         return equivalence(groups, question, wanted)
+    if question.test in ("mann_whitney", "wilcoxon"):
+        return (mann_whitney if question.test == "mann_whitney" else wilcoxon)(*groups, wanted)
     if len(groups) == 2:
-        return two_groups(*groups, wanted)
-    return several_groups(groups, wanted)
+        return two_groups(*groups, wanted, question.test)
+    return (by_kruskal if question.test == "kruskal" else several_groups)(groups, wanted)
 
 
 def _shown(groups: Sequence[GroupSummary], wanted: Claim, keeps: float | None) -> Finding:
@@ -98,7 +107,7 @@ def _answer(
     if not _enough(question, finding.groups):
         verdict, text = "not enough runs", too_few(question, finding, unit)
     else:
-        text = sentence(question, finding, p_corrected, unit, clear)
+        text = sentence(question, finding, p_corrected, correction.split(" ")[0], unit, clear)
     return Answer(
         **vars(replace(finding, warnings=(*numbers.warnings, *finding.warnings))),
         question=question,

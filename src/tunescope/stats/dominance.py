@@ -23,7 +23,7 @@ def dominance(a: Floats, b: Floats) -> Effect:
 
     >>> found = dominance(np.array([4.0, 5.0, 6.0]), np.array([1.0, 2.0, 3.0]))
     >>> found.value, round(found.low, 3), found.high
-    (1.0, 0.096, 1.0)
+    (1.0, -0.327, 1.0)
     """
     delta = cliffs_delta(a, b)
     seen, more = (delta + 1) / 2, (len(a) + len(b)) / 2 - 1

@@ -30,7 +30,7 @@ def pairs(n: float) -> Effect:
     return Effect("Cohen's d of the pairs", _smallest_t(math.sqrt(n), n - 1))
 
 
-def several_groups(groups: int, n: int) -> Effect:
+def several_groups(groups: int, n: float) -> Effect:
     """Cohen's f that a one-way ANOVA of `n` values in `groups` groups finds four times in five.
 
     >>> round(several_groups(3, 159).value, 2)

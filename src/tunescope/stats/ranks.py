@@ -1,11 +1,10 @@
-"""Two groups of runs by their ranks: Mann and Whitney's test, or Wilcoxon's of pairs, where a study asks for it.
+"""Two groups of runs by their ranks, where a study asks for it: Mann and Whitney's test, Wilcoxon's of pairs.
 
 Ranks ask for no bell curve and care little for one wild run, but say little among few runs: three against
 three cannot give p below 0.1.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +14,11 @@ from tunescope.stats import power
 from tunescope.stats.claim import Claim
 from tunescope.stats.dominance import dominance, dominance_paired
 from tunescope.stats.finding import Finding, GroupSummary
-from tunescope.stats.groups import rank_permutation
+from tunescope.stats.groups import EFFICIENCY, rank_permutation
 from tunescope.stats.intervals import RESAMPLES, Floats, constant
 from tunescope.stats.pairing import pairing, unused
+from tunescope.stats.reach import ALPHA, out_of_reach
 from tunescope.stats.shift import shift, shift_paired
-from tunescope.stats.words import number
-
-ALPHA = 0.05
-EFFICIENCY = 3 / math.pi  # runs that a t test needs for what a rank test of normal values finds
 
 
 def mann_whitney(first: GroupSummary, second: GroupSummary, claim: Claim) -> Finding:
@@ -46,7 +42,7 @@ def mann_whitney(first: GroupSummary, second: GroupSummary, claim: Claim) -> Fin
         test="Mann–Whitney U test",
         why=f"the question asks for it; p {how}",
         detectable=power.two_groups(len(a) * EFFICIENCY, len(b) * EFFICIENCY) if least <= ALPHA else None,
-        warnings=(*unused(first, second), *_out_of_reach(least)),
+        warnings=(*unused(first, second), *out_of_reach(least)),
     )
 
 
@@ -78,10 +74,10 @@ def wilcoxon(first: GroupSummary, second: GroupSummary, claim: Claim) -> Finding
         standardised=dominance_paired(d),
         p=float(found.pvalue),  # pyright: ignore[reportAttributeAccessIssue]
         test="Wilcoxon's signed-rank test",
-        why=f"the question asks for it; each run of {first.name} has a partner in {second.name} with the same "
-        f"{order[0]}",
+        why=f"the question asks for it; each run of {first.name} has a partner in {second.name} with the "
+        f"same {order[0]}",
         detectable=power.pairs(len(d) * EFFICIENCY) if least <= ALPHA else None,
-        warnings=_out_of_reach(least),
+        warnings=out_of_reach(least),
     )
 
 
@@ -115,9 +111,3 @@ def _base(first: GroupSummary, second: GroupSummary, claim: Claim, above: float)
         supports=claim.direction * above > 0 if claim.direction else True,
         ranking=names if leads else names[::-1],
     )
-
-
-def _out_of_reach(least: float) -> Sequence[str]:
-    if least <= ALPHA:
-        return ()
-    return (f"even a perfect order of so few runs gives p = {number(least)}; more runs, or no 'test'",)

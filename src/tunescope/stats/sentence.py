@@ -11,13 +11,16 @@ from tunescope.study.question import Measured, Question
 REDUCED = {"mean": "mean", "mean_abs": "mean absolute", "max": "largest", "min": "smallest"}
 
 
-def sentence(question: Question, finding: Finding, p_corrected: float | None, unit: str, clear: bool) -> str:
+def sentence(
+    question: Question, finding: Finding, p_corrected: float | None, by: str, unit: str, clear: bool
+) -> str:
     """One sentence with direction, size, unit, interval, standardised effect, corrected p and number of runs.
 
     Args:
         question: what was asked.
         finding: what its runs say.
         p_corrected: p after correction; None where nothing was tested.
+        by: whose correction it is, such as `Holm`.
         unit: of the values.
         clear: whether the corrected p lets a direction be stated.
     """
@@ -31,7 +34,7 @@ def sentence(question: Question, finding: Finding, p_corrected: float | None, un
         head = " vs ".join(_means(finding.groups, unit))
     else:
         head = _several(finding, unit, clear)
-    return f"{head} ({'; '.join(_evidence(question, finding, p_corrected))})."
+    return f"{head} ({'; '.join(_evidence(question, finding, p_corrected, by))})."
 
 
 def too_few(question: Question, finding: Finding, unit: str) -> str:
@@ -132,12 +135,12 @@ def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -
     return f"no evidence at this n that {x} predicts {y}{place}{known}"
 
 
-def _evidence(question: Question, finding: Finding, p_corrected: float | None) -> list[str]:
+def _evidence(question: Question, finding: Finding, p_corrected: float | None, by: str) -> list[str]:
     parts: list[str] = []
     if finding.effect is not None:
         shown = f"{finding.effect.name} {number(finding.effect.value)}"
         if finding.p is None:
-            ends = "exactly, in every run"
+            ends = "exactly, in every run" if finding.effect.low == finding.effect.high else "not tested"
         elif finding.weighed is not None:
             ends = interval(finding.weighed, "90 %")
         else:
@@ -148,7 +151,7 @@ def _evidence(question: Question, finding: Finding, p_corrected: float | None) -
     if finding.standardised is not None:
         parts.append(f"{finding.standardised.name} {number(finding.standardised.value)}")
     if p_corrected is not None:
-        parts.append(f"Holm-corrected {p_value(p_corrected)}")
+        parts.append(f"{by}-corrected {p_value(p_corrected)}")
     parts.append(_size(question, finding))
     return parts
 

@@ -1,4 +1,4 @@
-"""Hodges and Lehmann's shift: the difference that goes with a rank test, with the interval that it inverts to."""
+"""Hodges and Lehmann's shift: the difference that goes with a rank test, and its interval."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def shift(a: Floats, b: Floats) -> Effect:
 
 
 def shift_paired(d: Floats) -> Effect:
-    """Median of the Walsh averages (dᵢ + dⱼ)/2, i ≤ j, with the interval of Wilcoxon's exact signed-rank test.
+    """Median of the Walsh averages (dᵢ + dⱼ)/2, i ≤ j, with the interval of Wilcoxon's exact test.
 
     Args:
         d: paired differences, of shape (n,).

@@ -1,6 +1,7 @@
 """Two groups of runs: Welch's t test, or the paired t test where the same seeds ran in both.
 
-Where a study asks for another, Student's t test or a permutation test."""
+Where a study asks for another, Student's t test or a permutation test.
+"""
 
 import math
 from collections.abc import Sequence
@@ -25,17 +26,15 @@ from tunescope.stats.intervals import (
     welch,
 )
 from tunescope.stats.pairing import pairing, unused
+from tunescope.stats.reach import out_of_reach
 from tunescope.stats.words import interval, number, p_value
 from tunescope.study.question import Test
 
-ALPHA = 0.05
 FEWEST = 3  # values a group, below which an effect is shown but nothing is tested
 BOOTSTRAP_FROM = 8  # below that many values a resample holds too few different ones to say anything
 
 
-def two_groups(
-    first: GroupSummary, second: GroupSummary, claim: Claim, asked: Test | None = None
-) -> Finding:
+def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim, asked: Test | None = None) -> Finding:
     """Compare the means of two groups, each of at least three values.
 
     Args:
@@ -75,14 +74,16 @@ def two_groups(
         what = "the paired differences do not vary" if by else "neither group varies"
         return replace(base, warnings=(f"{what}: the difference is exact and there is nothing to test",))
     p = float(2 * stats.t.sf(abs(difference / error), df))
+    counted, counting = permutation(a, b, bool(by))
+    least = 2 / (2 ** len(a) if by else math.comb(len(a) + len(b), len(a)))
+    floor = ", the smallest that so few runs can give" if counted <= least * (1 + 1e-9) else ""
+    other = f"{counting}: {p_value(counted)}{floor}"
     warnings = unused(first, second) if asked in ("welch", "student") else ()
     if asked == "permutation":
-        by_t = f"{test}: {p_value(p)}"
-        p, test = permutation(a, b, bool(by))
-        why = f"{why}; p counts the arrangements, the interval is that of t"
-        least = _least(len(a), len(b), bool(by))
-        if least > ALPHA:
-            warnings = (f"no arrangement of so few runs gives p below {number(least)}; more runs, or no 'test'",)
+        other = f"{test}: {p_value(p)}"
+        p, test = counted, counting
+        why = f"{why}; p counts arrangements, the interval is that of t"
+        warnings = out_of_reach(least)
     return replace(
         base,
         standardised=standardised,
@@ -90,7 +91,7 @@ def two_groups(
         test=test,
         why=f"the question asks for it; {why}" if asked else why,
         detectable=detectable,
-        beside=(by_t, *notes[1:]) if by_t else tuple(notes),
+        beside=(other, *_beside(a, b, bool(by), claim.unit)),
         warnings=warnings,
     )
 
@@ -100,21 +101,9 @@ def _ranking(first: GroupSummary, second: GroupSummary, difference: float, direc
     return (first.name, second.name) if first_leads else (second.name, first.name)
 
 
-def _least(n1: int, n2: int, together: bool) -> float:
-    """The smallest p that permutations of so many runs can give."""
-    return 2 / (2**n1 if together else math.comb(n1 + n2, n1))
-
-
-def _floor(p: float, least: float) -> str:
-    return ", the smallest that so few runs can give" if p <= least * (1 + 1e-9) else ""
-
-
 def _beside(a: Floats, b: Floats, together: bool, unit: str) -> Sequence[str]:
-    notes: list[str] = []
-    exact, name = permutation(a, b, together)
-    notes.append(f"{name}: {p_value(exact)}{_floor(exact, _least(len(a), len(b), together))}")
     delta = number(cliffs_delta(a, b))
-    notes.append(f"Cliff's delta {delta} (1: each run of the first group above each of the second)")
+    notes = [f"Cliff's delta {delta} (1: each run of the first group above each of the second)"]
     if min(len(a), len(b)) >= BOOTSTRAP_FROM:
         low, high = bca([a - b], np.mean) if together else bca([a, b], mean_difference)
         found = interval(Effect("", 0.0, low, high))

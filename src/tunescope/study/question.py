@@ -8,6 +8,7 @@ from tunescope.study.spec import Spec
 
 Reduce = Literal["mean", "mean_abs", "max", "min"]
 Test = Literal["welch", "student", "mann_whitney", "wilcoxon", "permutation", "kruskal"]
+Correction = Literal["holm", "benjamini_hochberg"]
 OF_TWO = ("welch", "student", "mann_whitney", "wilcoxon", "permutation")
 OF_SEVERAL = ("welch", "kruskal")
 
@@ -116,8 +117,8 @@ class Question(Spec):
     def _what_goes_with_a_claim(self):
         if (self.claim is None) != (self.margin is None):
             raise ValueError(
-                "'claim' and 'margin' go together: 'none' claims that |rho| is below the margin, 'equal' that "
-                "a difference is"
+                "'claim' and 'margin' go together: 'none' claims that |rho| is below the margin, 'equal' "
+                "that a difference is"
             )
         if self.claim == "none" and (self.by is None or (self.margin or 0) >= 1):
             raise ValueError("'claim: none' goes with 'by' and a margin below 1, which |rho| can reach")

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tunescope.errors import StudyError, nearest
 from tunescope.study.component import Probe, component_class
 from tunescope.study.engine import Engine
-from tunescope.study.question import Question
+from tunescope.study.question import Correction, Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
 
@@ -49,6 +49,7 @@ class Study(Spec):
     probes: tuple[Probe, ...] = ()
     engine: Engine = Engine()
     questions: tuple[Question, ...] = ()
+    correction: Correction = "holm"  # over all questions together
 
     @field_validator("runs")
     @classmethod
