@@ -182,3 +182,9 @@ def test_what_a_group_keeps_must_be_measured():
     check_questions(study(metric="transfer.acc1.retention", **kept))
     with pytest.raises(StudyError, match=r"unknown metric 'transfer.acc1.retentoin'; did you mean"):
         check_questions(study(metric="transfer.acc1.retentoin", **kept))
+
+
+def test_depths_are_those_of_a_metric_with_layers():
+    check_questions(study(compare=None, by_depth=True))
+    with pytest.raises(StudyError, match=r"metric 'transfer.acc1' has no layers, which 'by_depth' compares"):
+        check_questions(study(metric="transfer.acc1", compare=None, by_depth=True))

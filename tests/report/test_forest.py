@@ -103,3 +103,12 @@ def test_a_value_alone_has_no_interval_and_room_around_it(answers, table):
     means, dots = chart.to_dict()["layer"]
     assert dots["encoding"]["x"]["scale"]["domain"] == [0.1875, 0.3125]
     assert "x2" not in means["encoding"]
+
+
+def test_depths_of_runs_are_shown_as_groups_of_their_own(answers, table):
+    asked = Question(ask="?", metric="attention.entropy.change", by_depth=True)
+    parts = tuple(replace(answers[0].groups[0], name=name) for name in ("early", "middle", "late"))
+    chart = evidence(replace(answers[0], question=asked, groups=parts), frames.groups(table))
+    assert chart is not None
+    assert [mean["label"] for mean in records(chart)[1]] == ["early", "middle", "late"]
+    assert chart.to_dict()["layer"][2]["encoding"]["x"]["title"] == "attention.entropy.change (nats)"

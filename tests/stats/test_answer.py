@@ -212,3 +212,32 @@ def test_benjamini_hochberg_where_the_study_says_so(make_table):
     assert first.p == second.p == first.p_corrected == second.p_corrected
     assert first.correction == "Benjamini–Hochberg over 2 questions"
     assert "; Benjamini–Hochberg-corrected p = " in first.sentence
+
+
+@pytest.mark.parametrize(
+    ("test", "named"),
+    [
+        ("welch", "Welch's t test"),
+        ("student", "Student's t test"),
+        ("permutation", "exact sign-flip test of the pairs"),
+        ("mann_whitney", "Mann–Whitney U test"),
+        ("wilcoxon", "Wilcoxon's signed-rank test"),
+    ],
+)
+def test_the_test_that_a_question_asks_for(make_table, test, named):
+    table = make_table(study(full=[0.12, 0.14, 0.11, 0.13], lora=[0.04, 0.05, 0.03, 0.035]))
+    (found,) = answer(table, [CLOSER.model_copy(update={"test": test})])
+    assert found.test == named
+    assert found.why.startswith("the question asks for it; ")
+    assert found.supports
+    assert type(found).from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+
+def test_kruskal_where_it_is_asked_for_and_two_runs_stay_untested(make_table):
+    asked = Question(ask="?", metric=METRIC, reduce="max", compare=("a", "b", "c"), test="kruskal")
+    runs = [run(name, s, 0.1 * k + 0.01 * s) for k, name in enumerate("abc") for s in range(3)]
+    (found,) = answer(make_table(runs), [asked])
+    assert (found.test, found.verdict) == ("Kruskal–Wallis test", "yes")
+    assert "the groups differ, a from c" in found.sentence
+    (found,) = answer(make_table(runs[1:]), [asked])
+    assert (found.verdict, found.p) == ("not enough runs", None)

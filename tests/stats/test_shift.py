@@ -1,4 +1,4 @@
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportOptionalOperand=false, reportOperatorIssue=false
 # SciPy ships no types: its named results are taken for plain tuples
 import itertools
 

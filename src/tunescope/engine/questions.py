@@ -124,6 +124,9 @@ def _mistakes(
         for column in number.where:
             if column not in FILTERS:
                 yield f"'where' has the unknown column {column!r}; {nearest(column, FILTERS)}"
+    measured = declared().get(question.metric)
+    if question.by_depth and measured is not None and "layer" not in measured.dims:
+        yield f"metric {question.metric!r} has no layers, which 'by_depth' compares"
     for factor in (*question.fixed, *question.held):
         if factor not in factors:
             yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"

@@ -25,11 +25,13 @@ def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
     """
     if not any(group.values for group in answer.groups):
         return None
-    return _scatter(answer, groups) if answer.question.compare is None else _forest(answer, groups)
+    if not answer.question.parted:
+        return _scatter(answer, groups)
+    return _forest(answer, [group.name for group in answer.groups] if answer.question.by_depth else groups)
 
 
 def _axis(answer: Answer) -> str:
-    unit = answer.effect.unit if answer.effect and answer.question.compare else ""
+    unit = answer.effect.unit if answer.effect and answer.question.parted else ""
     name = _named(answer.question.measured)
     return f"{name} ({unit})" if unit and unit != "1" else name
 

@@ -6,7 +6,7 @@ import altair as alt
 
 from tunescope.report import theme
 from tunescope.report.choice import choices
-from tunescope.report.columns import column, unfolded
+from tunescope.report.columns import column
 from tunescope.report.landscape_numbers import Place, means, numbers, setting, settings, together
 from tunescope.stats.run_mean import UNBOUNDED, run_mean
 
@@ -20,6 +20,14 @@ PANELS = {
     "layer_barrier": ("barrier of the layer alone, nats", (0.0, UNBOUNDED[1])),
     "rewind": ("rise of the loss when it is set back, nats", UNBOUNDED),
 }
+COLUMNS: list[str | alt.FieldName] = [
+    "layer",
+    "case",
+    "stands_out",
+    "largest",
+    "runs",
+    *(f"{name}{end}" for name in PANELS for end in ("", "_low", "_high")),
+]
 _ENDS = {"bottom": "low", "top": "high"}
 
 
@@ -29,8 +37,8 @@ def barriers(table: "Table") -> list[alt.HConcatChart]:
     if not records:
         return []
     params, narrowed = choices(records, "setting", "part")
-    panels = [_bars(records, name, title, narrowed) for name, (title, _) in PANELS.items()]
-    chart = alt.hconcat(*panels, spacing=26).properties(
+    panels = [_bars(name, title, narrowed) for name, (title, _) in PANELS.items()]
+    chart = alt.hconcat(*panels, spacing=26, data=alt.Data(values=records)).properties(
         description="Bars by layer: the barrier of each layer alone, and what setting it back costs."
     )
     return [chart.add_params(*params)]
@@ -63,6 +71,7 @@ def by_layer(table: "Table") -> list[dict[str, Any]]:
                 share["straggler"], share["straggler_top"], record["layer_barrier"], strict=True
             )
         ]
+        record["flat"] = "" if any(record["layer_barrier"]) else "layer_barrier"
         record |= {"stands_out": column(share["straggler"]), "largest": column(share["straggler_top"])}
         records.append(record | {"runs": [len(layers[layer]) for layer in at]})
     return records
@@ -82,11 +91,15 @@ def _case(z: float, top: float, barrier: float | None) -> str:
     return LARGEST if top >= 0.5 and barrier else OTHER
 
 
-def _bars(records: list[dict[str, Any]], name: str, title: str, narrowed: str) -> theme.Layers:
+def _bars(name: str, title: str, narrowed: str) -> theme.Layers:
     scale = alt.Scale(domain=list(CASES), range=list(CASES.values()))
-    base = unfolded(records).transform_filter(narrowed)
-    base = base.encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True, domain=False))
+    base = (
+        alt.Chart()
+        .transform_filter(narrowed)
+        .transform_flatten(COLUMNS)
+        .encode(
+            x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True, domain=False))
+        )
     )
     bars = base.mark_bar(opacity=0.6).encode(
         y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format="~g", tickCount=5)),
@@ -106,4 +119,7 @@ def _bars(records: list[dict[str, Any]], name: str, title: str, narrowed: str) -
     }
     spread = base.transform_calculate(**ends).mark_rule(color=theme.REFERENCE, strokeWidth=1.4)
     spread = spread.encode(y=alt.Y("bottom:Q"), y2="top:Q")
-    return alt.layer(bars, spread, width=330, height=220, title=title)
+    flat = base.transform_filter(f"datum.flat === '{name}' && datum.layer === 0")
+    none = flat.mark_text(align="left", fontSize=11, color=theme.REFERENCE, text="no layer has one")
+    none = none.encode(x=alt.value(0), y=alt.value(12))
+    return alt.layer(bars, spread, none, width=330, height=220, title=title)

@@ -7,7 +7,7 @@ import altair as alt
 
 from tunescope.report import charts, frames, theme
 from tunescope.report.choice import select
-from tunescope.report.columns import column, digits, unfolded
+from tunescope.report.columns import column, digits
 from tunescope.report.landscape_numbers import (
     STAR,
     Place,
@@ -24,7 +24,7 @@ from tunescope.report.quality import PERCENT
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
-SETTINGS_AT_MOST = 40
+SETTINGS_AT_MOST = 24
 HOME = ("test", "val")  # in distribution: the first that was read
 _WIDTH, _HEIGHT = 330, 260
 _TITLES = ("in distribution", "out of distribution")
@@ -47,17 +47,19 @@ def _both(table: "Table", metric: str, name: str, axis: str, form: str) -> alt.H
     away = [record for record in records if record["split"] not in HOME]
     params, conditions = _choices(records, away, home)
     stars = best(table, metric)
+    sides = ({home}, {record["split"] for record in away})
     panels = [
         _panel(
-            [record for record in records if (record["split"] == home) == (place == 0)],
-            [star for star in stars if (star["split"] == home) == (place == 0)],
+            [record for record in records if record["split"] in side],
+            [star for star in stars if star["split"] in side],
             title,
             condition,
-            alt.Y("value:Q", title=name if place == 0 else None, scale=alt.Scale(zero=False, padding=8)),
+            alt.Y("value:Q", title=name if side == {home} else None, scale=alt.Scale(zero=False, padding=8)),
             (axis, form, name),
             frames.groups(table),
         )
-        for place, (title, condition) in enumerate(zip(_TITLES[: 1 + bool(away)], conditions, strict=False))
+        for side, title, condition in zip(sides, _TITLES, conditions, strict=True)
+        if side
     ]
     chart = alt.hconcat(*panels, spacing=26).resolve_scale(y="shared")
     described = chart.properties(
@@ -108,7 +110,7 @@ def curves(table: "Table", metric: str) -> list[dict[str, Any]]:
             "split": split,
             "alpha": [digits(point) for point in sorted(curve)],
             "value": column(frames.mean(curve[point]) for point in sorted(curve)),
-            "runs": [len(curve[point]) for point in sorted(curve)],
+            "runs": max(map(len, curve.values())),
         }
         for (name, part, split), curve in found.items()
     ]
@@ -157,7 +159,7 @@ def _panel(
         alt.Tooltip("value:Q", title=name, format=form),
     ]
     drawn = [record["group"] for record in records]
-    base = unfolded(records).transform_filter(condition)
+    base = alt.Chart().transform_flatten(["alpha", "value"]).transform_filter(condition)
     line = base.mark_line(strokeWidth=1.6).encode(
         x=x,
         y=y,
@@ -184,4 +186,5 @@ def _panel(
             tooltip=[told[0], alt.Tooltip("alpha:Q", title="α chosen on val", format=".3~g"), told[2]],
         )
         layers.append(chosen)
-    return alt.layer(*layers, width=_WIDTH, height=_HEIGHT, title=title)
+    data = alt.Data(values=records)  # once for all layers
+    return alt.layer(*layers, data=data, width=_WIDTH, height=_HEIGHT, title=title)

@@ -9,7 +9,7 @@ import altair as alt
 
 from tunescope.report import frames, theme
 from tunescope.report.choice import choices
-from tunescope.report.columns import digits, unfolded
+from tunescope.report.columns import column, digits, unfolded
 from tunescope.report.landscape_numbers import (
     SHIFT,
     STAR,
@@ -27,7 +27,7 @@ from tunescope.report.landscape_numbers import (
 if TYPE_CHECKING:
     from tunescope.results.table import Table
 
-SETTINGS_AT_MOST = 40  # whose paths are drawn; every run has its dot
+SETTINGS_AT_MOST = 24  # whose paths are drawn; every run has its dot
 HOME = "test"
 EDGE = 0.002  # accuracies beyond it stand on it: the logit of 0 and of 1 is nowhere
 TICKS = (
@@ -98,17 +98,19 @@ def _at(number: Number) -> Number:
     return replace(number, place=number.place[:1])
 
 
-def _pairs(home: dict[Place, float], away: dict[Place, float]) -> Points:
-    """By place and split: where both are known."""
-    return {place: (home[key], y) for place, y in away.items() if (key := (*place[:-1], HOME)) in home}
+def _pairs(values: dict[Place, float]) -> Points:
+    """By place, whose last is a shift: what is known at home and under the shift."""
+    return {
+        place: (values[home], away)
+        for place, away in values.items()
+        if place[-1].startswith(SHIFT) and (home := (*place[:-1], HOME)) in values
+    }
 
 
 def _dots(found: Sequence[Number]) -> list[dict[str, Any]]:
     values = means(found, lambda number: (number.run.group, number.part, number.run.name, number.place[0]))
-    home = {place: value for place, value in values.items() if place[-1] == HOME}
-    away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     cells: dict[Place, list[tuple[str, float, float]]] = {}
-    for (group, part, run, split), (x, y) in _pairs(home, away).items():
+    for (group, part, run, split), (x, y) in _pairs(values).items():
         cells.setdefault((group, part, split), []).append((run, x, y))
     records = [
         {
@@ -116,8 +118,8 @@ def _dots(found: Sequence[Number]) -> list[dict[str, Any]]:
             "part": part,
             "data": read_on(split),
             "run": [run for run, _, _ in own],
-            "x": _column([x for _, x, _ in own]),
-            "y": _column([y for *_, y in own]),
+            "home": column(x for _, x, _ in own),
+            "away": column(y for *_, y in own),
         }
         for (group, part, split), own in cells.items()
     ]
@@ -127,10 +129,8 @@ def _dots(found: Sequence[Number]) -> list[dict[str, Any]]:
 def _lines(table: "Table", walked: Sequence[Number]) -> list[dict[str, Any]]:
     shown = settings(table, SETTINGS_AT_MOST)
     values = means(walked, lambda n: (n.run.setting, n.part, n.place[1], n.place[0]))
-    home = {place: value for place, value in values.items() if place[-1] == HOME}
-    away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     curves: dict[Place, list[tuple[float, float, float]]] = {}
-    for (name, part, alpha, split), (x, y) in _pairs(home, away).items():
+    for (name, part, alpha, split), (x, y) in _pairs(values).items():
         if name in shown:
             curves.setdefault((name, part, split), []).append((alpha, x, y))
     return [
@@ -139,52 +139,64 @@ def _lines(table: "Table", walked: Sequence[Number]) -> list[dict[str, Any]]:
             "group": shown[name],
             "part": part,
             "data": read_on(split),
-            "alpha": [digits(alpha) for alpha, _, _ in sorted(curve)],
-            "x": _column([x for _, x, _ in sorted(curve)]),
-            "y": _column([y for *_, y in sorted(curve)]),
+            "alpha": [digits(alpha) for alpha, _, _ in points],
+            "home": column(x for _, x, _ in points),
+            "away": column(y for *_, y in points),
         }
         for (name, part, split), curve in curves.items()
+        for points in [_thin(sorted(curve))]
     ]
+
+
+def _thin(curve: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """About ten points from end to end."""
+    step = max(1, round((len(curve) - 1) / 10))
+    return [*curve[:-1:step], curve[-1]]
+
+
+def _firsts(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where paths begin: settings mostly share one base, and so one place."""
+    found = {
+        (line["data"], line["part"], line["home"][0], line["away"][0]): None
+        for line in lines
+        if line["alpha"][0] == 0
+    }
+    names = ("data", "part", "home", "away")
+    return [dict(zip(names, place, strict=True)) | {"setting": "before tuning"} for place in found]
 
 
 def _stars(table: "Table") -> list[dict[str, Any]]:
     """What the α chosen on validation gives, mean over the runs of a setting."""
     shown = settings(table, SETTINGS_AT_MOST)
     values = means(numbers(table, "best_acc1", ("split",)), setting)
-    home = {place: value for place, value in values.items() if place[-1] == HOME}
-    away = {place: value for place, value in values.items() if place[-1].startswith(SHIFT)}
     return [
         {
             "setting": name,
             "group": shown[name],
             "part": part,
             "data": read_on(split),
-            "x": _column([x])[0],
-            "y": _column([y])[0],
+            "home": digits(x),
+            "away": digits(y),
         }
-        for (name, part, split), (x, y) in _pairs(home, away).items()
+        for (name, part, split), (x, y) in _pairs(values).items()
         if name in shown
     ]
-
-
-def _column(shares: Sequence[float]) -> list[float]:
-    """On the logit scale."""
-    return [round(logit(share), 3) for share in shares]
 
 
 def _chart(
     dots: list[dict[str, Any]], lines: list[dict[str, Any]], stars: list[dict[str, Any]], groups: list[str]
 ) -> theme.Layers:
     params, narrowed = choices(dots, "data", "part")
-    across, up = (_reach([*dots, *lines], field) for field in ("x", "y"))
+    across, up = (_reach([*dots, *lines], field) for field in ("home", "away"))
     x = alt.X(**across.of("x", "test accuracy, in distribution (logit scale)"))
     y = alt.Y(**up.of("y", "accuracy under the shift (logit scale)"))
     drawn = [record["group"] for record in dots]
     legend = alt.Legend(symbolOpacity=1)
-    share = "1 / (1 + exp(-datum.{}))"
+    inside = f"clamp(datum.{{}}, {EDGE}, {1 - EDGE})"
+    place = f"log({inside} / (1 - {inside}))"
 
     def told(chart: alt.Chart, *first: alt.Tooltip) -> alt.Chart:
-        chart = chart.transform_calculate(home=share.format("x"), away=share.format("y"))
+        chart = chart.transform_calculate(x=place.format("home", "home"), y=place.format("away", "away"))
         both = (
             alt.Tooltip("home:Q", title="in distribution", format=".1%"),
             alt.Tooltip("away:Q", title="under the shift", format=".1%"),
@@ -196,7 +208,7 @@ def _chart(
     layers: list[alt.Chart] = []
     low, high = max(across.low, up.low), min(across.high, up.high)
     if low < high:
-        ends = [{"x": end, "y": end} for end in (low, high)]
+        ends = [{"x": end, "y": end} for end in (low, high)]  # logits
         same = alt.Chart(alt.Data(values=ends)).mark_line(strokeDash=[4, 4], color=theme.REFERENCE)
         layers.append(same.encode(x=x, y=y))
     if lines:
@@ -207,8 +219,10 @@ def _chart(
                 detail=alt.Detail("setting:N"), order=alt.Order("alpha:Q")
             )
         )
-        base = path.transform_filter("datum.alpha === 0").mark_point(size=60, strokeWidth=1.8, opacity=1)
-        layers.append(told(base, *named).encode(fill=alt.value("transparent")))
+    if firsts := _firsts(lines):
+        base = alt.Chart(alt.Data(values=firsts)).transform_filter(narrowed)
+        base = base.mark_point(size=70, strokeWidth=2, opacity=1)
+        layers.append(told(base, alt.Tooltip("setting:N")).encode(color=alt.value(theme.REFERENCE)))
     runs = unfolded(dots).transform_filter(narrowed).mark_point(filled=True, size=42, opacity=0.85)
     layers.append(told(runs, alt.Tooltip("run:N")).encode(shape=theme.shape(groups, drawn)))
     if stars:
@@ -224,6 +238,6 @@ def _chart(
 
 
 def _reach(records: Sequence[dict[str, Any]], field: str) -> _Axis:
-    values = [value for record in records for value in record[field]]
+    values = [logit(share) for record in records for share in record[field]]
     room = 0.06 * (max(values) - min(values)) or 0.1
     return _Axis(round(min(values) - room, 3), round(max(values) + room, 3))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from tunescope.results.table import Table
 from tunescope.stats.claim import Claim, claim
 from tunescope.stats.corrections import NAMES, corrected
+from tunescope.stats.depth import by_depth
 from tunescope.stats.equivalence import equivalence
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
 from tunescope.stats.groups import by_kruskal, several_groups
@@ -59,7 +60,7 @@ def answer(table: Table, questions: Sequence[Question], correction: Correction =
 def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
     if question.by is not None:
         return len({run for group in groups for run in group.runs}) >= FEWEST
-    if question.compare is None:
+    if not question.parted:
         return sum(group.n for group in groups) >= FEWEST
     return all(group.n >= FEWEST for group in groups)
 
@@ -69,20 +70,26 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     if not _enough(question, groups):
         return (
             _shown(groups, wanted, question.keeps)
-            if question.compare
+            if question.parted
             else Finding(claim=wanted.text, groups=groups)
         )
     if question.against is not None:
         return trend(groups, question.against, wanted)
     if question.by is not None:
         return relation(groups, question, wanted)
+    if question.by_depth:
+        return by_depth(groups, wanted)
     if question.claim == "equal":
         return equivalence(groups, question, wanted)
-    if question.test in ("mann_whitney", "wilcoxon"):
-        return (mann_whitney if question.test == "mann_whitney" else wilcoxon)(*groups, wanted)
-    if len(groups) == 2:
-        return two_groups(*groups, wanted, question.test)
-    return (by_kruskal if question.test == "kruskal" else several_groups)(groups, wanted)
+    if question.test == "kruskal":
+        return by_kruskal(groups, wanted)
+    if len(groups) != 2:
+        return several_groups(groups, wanted)
+    if question.test == "mann_whitney":
+        return mann_whitney(*groups, wanted)
+    if question.test == "wilcoxon":
+        return wilcoxon(*groups, wanted)
+    return two_groups(*groups, wanted, question.test)
 
 
 def _shown(groups: Sequence[GroupSummary], wanted: Claim, keeps: float | None) -> Finding:

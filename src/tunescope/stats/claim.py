@@ -59,6 +59,8 @@ def _text(question: Question, direction: int) -> str:
         return f"{question.by.metric} does not predict {question.metric}: |rho| is below {question.margin:g}"
     if question.by is not None:
         return f"{question.metric} rises or falls with {question.by.metric}"
+    if question.by_depth:
+        return f"{question.metric} differs between early, middle and late layers"
     if question.compare is None:
         return f"{question.metric} rises or falls with {question.against}"
     if len(question.compare) > 2 or direction == 0:

@@ -46,7 +46,7 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """
     values = np.asarray(p, float)
     order = np.argsort(-values, kind="stable")
-    stepped = np.minimum.accumulate(values[order] * len(values) / np.arange(len(values), 0, -1))
+    stepped = np.minimum.accumulate(values[order] * (len(values) / np.arange(len(values), 0, -1)))
     return _back(stepped, order)
 
 

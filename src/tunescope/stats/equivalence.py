@@ -71,8 +71,8 @@ def equivalence(groups: Sequence[GroupSummary], question: Question, claim: Claim
         standardised=standardised,
         p=within if base.supports else beyond,
         test=test,
-        why=f"{why}; yes where the whole 90 % interval lies within the margin, no where the 95 % interval "
-        "lies beyond it",
+        why=f"{why}; before correction, yes where the whole 90 % interval lies within the margin, no where "
+        "the whole 95 % interval lies beyond it",
         detectable=Effect("margin", smallest, unit=claim.unit),
         beside=(
             f"{interval(weighed, '90 %')}, held against ±{number(question.margin)} {claim.unit}".rstrip(),

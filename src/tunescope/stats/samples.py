@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from tunescope.errors import TableError, nearest
 from tunescope.results.metric import declared
 from tunescope.results.table import ALONG, RunValue, Table
+from tunescope.stats.depth import DEPTHS, thirds
 from tunescope.stats.finding import Factor, GroupSummary
 from tunescope.stats.intervals import mean_interval
 from tunescope.stats.words import listed
@@ -52,11 +53,15 @@ def samples(table: Table, question: Question) -> Samples:
     if question.at == "best":
         chosen = {group: _best(table, group, members) for group in asked}
     wanted = {(run["group"], run["run"]): run for run in members if _matches(run, chosen[run["group"]])}
-    values = [_values(table, number, question.unit, asked) for number in question.numbers]
+    unit = "layer" if question.by_depth else question.unit
+    values = [_values(table, number, unit, asked) for number in question.numbers]
     left_out = _left_out(question, values, wanted)
     used = wanted.keys() - left_out.keys()
     usable, *others = ([v for v in each if (v.group, v.run) in used] for each in values)
     beside = [{(v.group, v.run): v.value for v in other} for other in others]
+    if question.by_depth:
+        usable, asked = thirds(usable), DEPTHS
+        chosen = {depth: dict(question.fixed) for depth in DEPTHS}
     groups = tuple(
         _summary(group, [v for v in usable if v.group == group], chosen[group], beside) for group in asked
     )
@@ -141,10 +146,12 @@ def _left_out(
         for value in found:
             if not math.isfinite(value.value) and (value.group, value.run) in wanted:
                 causes.setdefault((value.group, value.run), f"{number.metric} is not a finite number")
-        measured = {(value.group, value.run) for value in found}
+        measured = Counter((value.group, value.run) for value in found)
         for key in wanted:
             if key not in measured:
                 causes.setdefault(key, f"no {number.metric} measured")
+            elif question.by_depth and measured[key] < len(DEPTHS):
+                causes.setdefault(key, f"fewer than {len(DEPTHS)} layers")
     return causes
 
 

@@ -26,7 +26,7 @@ def sentence(
     """
     if question.by is not None:
         head = _relation(question, question.by, finding, clear)
-    elif question.compare is None:
+    elif not question.parted:
         head = _trend(question, finding, clear)
     elif question.margin is not None:
         head = _equal(question, finding, unit, clear)
@@ -39,7 +39,7 @@ def sentence(
 
 def too_few(question: Question, finding: Finding, unit: str) -> str:
     """The sentence of a question whose groups hold too few runs: the effect is shown, nothing is tested."""
-    if question.compare is None:
+    if not question.parted:
         n = len({run for group in finding.groups for run in group.runs})
         other, kind = (question.against, "trend") if question.by is None else (question.by.metric, "relation")
         both = f"{count(n, 'run')} with both {question.metric} and {other}"
@@ -47,6 +47,9 @@ def too_few(question: Question, finding: Finding, unit: str) -> str:
     shown = (" vs " if len(finding.groups) == 2 else ", ").join(_means(finding.groups, unit))
     if finding.effect is not None:
         shown += f" (difference {number(finding.effect.value)})"
+    if question.by_depth:
+        n = finding.groups[0].n
+        return f"not enough runs: {shown}; {count(n, 'run') if n else 'no runs'}, a test needs {FEWEST}."
     thin = [
         f"{group.name} has {group.n or 'no'} run{'' if group.n == 1 else 's'}"
         for group in finding.groups
@@ -162,6 +165,8 @@ def _size(question: Question, finding: Finding) -> str:
         noun = f"layers of {count(len({run for group in finding.groups for run in group.runs}), 'run')}"
     if question.by is not None:
         return count(len({run for group in finding.groups for run in group.runs}), "run")
+    if question.by_depth:
+        return f"{count(finding.groups[0].n, 'run')}, {finding.pairing}"
     if question.compare is None:
         return f"{sum(group.n for group in finding.groups)} {noun}"
     sizes = f"{' + '.join(str(group.n) for group in finding.groups)} {noun}"

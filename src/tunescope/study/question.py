@@ -27,7 +27,8 @@ class Question(Spec):
     """One question to the table. Each run gives one number, as `Measured` says; tests compare runs.
 
     Groups of runs are compared (`compare`), or the number is held against a numeric factor of the runs
-    (`against: lr`), or against another number of the same runs, which may predict it (`by`).
+    (`against: lr`), or against another number of the same runs, which may predict it (`by`). With `by_depth`
+    the early, middle and late thirds of each run's layers are compared, within the runs.
 
     With `by`, what drives both can be held fixed: factors of the runs (`given: [lr]`), the groups
     (`within: group`). `claim: none` with a `margin` claims that nothing is predicted, or too little to
@@ -51,12 +52,13 @@ class Question(Spec):
     test: Test | None = None
     against: str | None = None
     by: Measured | None = None
+    by_depth: bool = False
     given: tuple[str, ...] = ()  # factors that are held fixed, with `by`
     within: Literal["group"] | None = None
     claim: Literal["none", "equal"] | None = None
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     keeps: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group keeps
-    among: tuple[str, ...] = ()  # groups to use with `against` and `by`; empty = all
+    among: tuple[str, ...] = ()  # groups to use with `against`, `by` and `by_depth`; empty = all
     at: Literal["all", "best"] | dict[str, float | str] = "all"
     unit: Literal["run", "layer"] = "run"
 
@@ -76,6 +78,11 @@ class Question(Spec):
         return self.given if self.against is None else (self.against,)
 
     @property
+    def parted(self) -> bool:
+        """Whether means are compared: of groups of runs, or of parts of each run."""
+        return self.compare is not None or self.by_depth
+
+    @property
     def fixed(self) -> dict[str, float | str]:
         """The factors whose values `at` gives; empty for `all` and `best`."""
         return self.at if isinstance(self.at, dict) else {}
@@ -89,14 +96,16 @@ class Question(Spec):
 
     @model_validator(mode="after")
     def _one_kind(self):
-        if sum(kind is not None for kind in (self.compare, self.against, self.by)) != 1:
+        if sum(kind is not None for kind in (self.compare, self.against, self.by)) + self.by_depth != 1:
             raise ValueError(
-                "a question has exactly one of 'compare' (groups of runs), 'against' (a factor) and 'by' "
-                "(another number of the same runs)"
+                "a question has exactly one of 'compare' (groups of runs), 'against' (a factor), 'by' "
+                "(another number of the same runs) and 'by_depth' (early, middle and late layers)"
             )
+        if self.by_depth and self.unit == "layer":
+            raise ValueError("'by_depth' compares thirds of the layers within runs; drop 'unit: layer'")
         if self.among and self.compare is not None:
             raise ValueError(
-                "'among' goes with 'against' and 'by'; with 'compare' the groups are named there"
+                "'among' goes with 'against', 'by' and 'by_depth'; with 'compare' the groups are named there"
             )
         if self.compare is not None and len(self.compare) == 1 and self.keeps is None:
             raise ValueError("'compare' needs two groups; one is held against a value with 'keeps'")
