@@ -11,6 +11,7 @@ from colours import NAMES, examples
 from torch import nn
 
 from tunescope.data.examples import Examples
+from tunescope.data.sample import few
 from tunescope.engine import work
 from tunescope.engine.change import weight_change
 from tunescope.errors import MethodError
@@ -21,7 +22,6 @@ from tunescope.models.heads import LinearHead, text_head
 from tunescope.objectives.flyp import FLYP
 from tunescope.probes.path import PathProbe
 from tunescope.probes.probe import Measurement, Subject
-from tunescope.data.sample import few
 from tunescope.probes.transfer import TransferProbe
 from tunescope.results.row import Row
 from tunescope.study.component import resolve
