@@ -87,7 +87,7 @@ def _distribution(base: alt.Chart) -> alt.Chart:
                 "update_relative:Q",
                 bin=alt.Bin(maxbins=24),
                 title=_UPDATE,
-                axis=alt.Axis(format="~g", tickCount=5),
+                axis=alt.Axis(format=".3~g", tickCount=5),
             ),
             y=alt.Y("count():Q", stack=None, title="heads", axis=alt.Axis(tickMinStep=1, tickCount=5)),
             color=alt.Color("setting:N", scale=colours),

@@ -67,7 +67,7 @@ def maps(found: Sequence[SettingHeads]) -> list[alt.FacetChart]:
                     range=[alt.expr("dark"), alt.expr("middle"), theme.RISE],
                     interpolate="rgb",
                 ),
-                legend=alt.Legend(orient="top", gradientLength=240, gradientThickness=10, format="~g"),
+                legend=alt.Legend(orient="top", gradientLength=240, gradientThickness=10, format=".3~g"),
             ),
             tooltip=[
                 alt.Tooltip("setting:N"),

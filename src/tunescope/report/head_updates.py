@@ -113,7 +113,7 @@ def _bars(tower: str, settings: Sequence[SettingHeads]) -> alt.Chart | None:
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("projection:N", sort=list(PROJECTIONS)),
             y=alt.Y(
-                "mean:Q", title="relative update, mean over heads", axis=alt.Axis(format="~g", tickCount=5)
+                "mean:Q", title="relative update, mean over heads", axis=alt.Axis(format=".3~g", tickCount=5)
             ),
             color=alt.Color(
                 "projection:N",

@@ -102,7 +102,7 @@ def _bars(name: str, title: str, narrowed: str) -> theme.Layers:
         )
     )
     bars = base.mark_bar(opacity=0.6).encode(
-        y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format="~g", tickCount=5)),
+        y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format=".3~g", tickCount=5)),
         color=alt.Color("case:N", scale=scale, legend=alt.Legend(columns=3, symbolType="square")),
         tooltip=[
             alt.Tooltip("layer:Q"),

@@ -20,5 +20,5 @@ def log_axis(low: float, high: float) -> alt.Axis:
         tick for power in powers for digit in (1, 2, 5) if low <= (tick := float(f"{digit}e{power}")) <= high
     ]
     if len(ticks) < 2:
-        return alt.Axis(tickCount=4, format="~g", grid=True)
-    return alt.Axis(values=ticks, format="~e" if low < 1e-3 else "~g", grid=True)
+        return alt.Axis(tickCount=4, format=".3~g", grid=True)
+    return alt.Axis(values=ticks, format="~e" if low < 1e-3 else ".3~g", grid=True)

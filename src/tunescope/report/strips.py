@@ -98,7 +98,7 @@ def _panel(
                 "mean:Q",
                 title=None,
                 scale=alt.Scale(zero=True, padding=8),
-                axis=alt.Axis(grid=True, tickCount=4, format="~g"),
+                axis=alt.Axis(grid=True, tickCount=4, format=".3~g"),
             ),
             color=colour,
             tooltip=[
