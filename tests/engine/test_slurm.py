@@ -24,6 +24,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still runni
 LONG = "{epochs: 100000}"
 
 
+@pytest.fixture(autouse=True)
+def hearing() -> Iterator[None]:
+    """Jobs are cancelled by SIGINT; a shell's background jobs ignore it, and so does all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def jobs(tmp_path: Path, tiny_folder) -> Iterator[Callable[..., tuple[SlurmJobs, Store, list[Planned]]]]:
     """A pool, its store, and the runs of a study of a tiny model."""
