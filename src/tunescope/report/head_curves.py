@@ -63,7 +63,9 @@ def _lines(tower: str, found: Curves, order: list[str]) -> alt.Chart:
                 scale=alt.Scale(nice=False),
             ),
             y=alt.Y(
-                "update:Q", title="relative update, mean over heads", axis=alt.Axis(format=".3~g", tickCount=5)
+                "update:Q",
+                title="relative update, mean over heads",
+                axis=alt.Axis(format=".3~g", tickCount=5),
             ),
             color=theme.by_layer(layers),
             detail=alt.Detail("layer:Q"),

@@ -126,8 +126,8 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
             "Do settings agree on the heads?",
             "Kendall's τ between the orders in which two settings put the heads, run by run at the same "
             "seed, mean over seeds; on hover its 95 % interval over seeds, from three on. On the diagonal:"
-            " a setting with itself at another seed. Runs at the same seed share the order of their examples, so "
-            "that two settings may agree more than one does with itself."
+            " a setting with itself at another seed. Runs at the same seed share the order of their "
+            "examples, so that two settings may agree more than one does with itself."
             + of(head_agreement.SETTINGS_AT_MOST),
             True,
             head_agreement.between_settings(found),
