@@ -249,15 +249,19 @@ def test_layers_have_intervals_over_runs_and_stragglers_are_marked(table, drawn)
     assert set(others) == {"other layers"}
 
 
-def test_without_a_barrier_nothing_is_among_the_largest(table):
+@pytest.mark.parametrize("marked", [True, False])  # by what rewinding costs; by barriers, of which none is
+def test_without_a_barrier_the_probe_says_which_layers_are_among_the_largest(table, marked):
     found = table.rows.to_pylist()
+    flattened = {"landscape.layer_barrier", "landscape.straggler"}
     for row in found:
-        if row["metric"] in ("landscape.layer_barrier", "landscape.straggler"):
+        if row["metric"] in flattened | (set() if marked else {"landscape.straggler_top"}):
             row["value"] = 0.0
     flat = Table(table.rows.from_pylist(found, schema=table.rows.schema), table.runs)
     (chart,) = landscape_layers.barriers(flat)
     (bars,) = records(chart)
-    assert {(bar["case"], bar["flat"]) for bar in bars} == {("other layers", "layer_barrier")}
+    assert {bar["flat"] for bar in bars} == {"layer_barrier"}
+    largest = {bar["layer"] for bar in bars if bar["case"] == "straggler: among the largest"}
+    assert largest == ({made_up_landscape.STRAGGLER} if marked else set())
 
 
 def test_maps_go_along_the_path_to_the_tuned_model(table, drawn):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tunescope.results.table import ALONG
+from tunescope.stats.setting import setting
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
@@ -50,8 +51,7 @@ class Run:
         >>> Run("a1", "lora", "lora lr=0.001 seed=2", "done", "", {"lr": 0.001, "seed": 2}).setting
         'lora lr=0.001'
         """
-        varied = (f"{key}={short(value)}" for key, value in self.factors.items() if key != "seed")
-        return " ".join([self.group, *varied])
+        return setting(self.group, self.factors)
 
     @property
     def lr(self) -> float | None:

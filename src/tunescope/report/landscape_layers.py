@@ -65,12 +65,7 @@ def by_layer(table: "Table") -> list[dict[str, Any]]:
             for end in ("low", "high"):
                 ends = (None if one is None else getattr(one, end) for one in every)
                 record[f"{quantity}_{end}"] = column(float("nan") if e is None else e for e in ends)
-        record["case"] = [
-            _case(z, top, barrier)
-            for z, top, barrier in zip(
-                share["straggler"], share["straggler_top"], record["layer_barrier"], strict=True
-            )
-        ]
+        record["case"] = list(map(_case, share["straggler"], share["straggler_top"]))
         record["flat"] = "" if any(record["layer_barrier"]) else "layer_barrier"
         record |= {"stands_out": column(share["straggler"]), "largest": column(share["straggler_top"])}
         records.append(record | {"runs": [len(layers[layer]) for layer in at]})
@@ -84,11 +79,11 @@ def _layers(table: "Table", metric: str) -> dict[Place, dict[int, list[float]]]:
     return found
 
 
-def _case(z: float, top: float, barrier: float | None) -> str:
-    """What at least half of the runs say; where there is no barrier, the largest means nothing."""
+def _case(z: float, top: float) -> str:
+    """What at least half of the runs say; the probe marks no layer whose score is not above 0."""
     if z >= 0.5:
         return STANDS_OUT
-    return LARGEST if top >= 0.5 and barrier else OTHER
+    return LARGEST if top >= 0.5 else OTHER
 
 
 def _bars(name: str, title: str, narrowed: str) -> theme.Layers:
