@@ -80,6 +80,8 @@ def test_a_live_monitor_looks_before_the_first_step_and_every_so_many():
     plain = RunSpec.parse(said | {"train": {"epochs": 2}}, "test")
     watched = RunSpec.parse(said | {"train": {"epochs": 2, "monitor": monitor}}, "test")
     assert FOUND.cost(watched).seconds - FOUND.cost(plain).seconds == pytest.approx(4 * 0.2)  # 0, 5, 10, 15
+    by_epoch = RunSpec.parse(said | {"train": {"epochs": 2, "monitor": monitor | {"every": "epoch"}}}, "test")
+    assert FOUND.cost(by_epoch).seconds - FOUND.cost(plain).seconds == pytest.approx(3 * 0.2)
     assert FOUND.cost(plain).gpu_memory is None
     assert replace(FOUND, gpu_memory=5).cost(plain).gpu_memory == 5
 

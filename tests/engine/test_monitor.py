@@ -191,16 +191,18 @@ def run(encoder: Encoder, adapt: Any, monitor: Monitor | None, **settings: Any) 
 
 
 @pytest.mark.parametrize(
-    ("family", "adapt", "settings"),
+    ("family", "adapt", "settings", "every", "looks"),
     [
-        ("clip", {"kind": "lora", "rank": 2, "dropout": 0.3}, {}),
-        ("vit", "full", {"precision": "bfloat16"}),
-        ("siglip", "linear_probe", {"augment": "none"}),
+        ("clip", {"kind": "lora", "rank": 2, "dropout": 0.3}, {}, 3, [0, 3, 6]),
+        ("vit", "full", {"precision": "bfloat16"}, "epoch", [0, 4, 8]),
+        ("siglip", "linear_probe", {"augment": "none"}, 3, [0, 3, 6]),
     ],
 )
-def test_watched_and_unwatched_runs_end_with_the_same_weights_bit_for_bit(tiny, family, adapt, settings):
+def test_watched_and_unwatched_runs_end_with_the_same_weights_bit_for_bit(
+    tiny, family, adapt, settings, every, looks
+):
     plain, weights = run(tiny(family), adapt, None, **settings)
-    watched_run, same = run(tiny(family), adapt, said(ALL, every=3), **settings)
+    watched_run, same = run(tiny(family), adapt, said(ALL, every=every), **settings)
     assert weights.keys() == same.keys()
     assert all(torch.equal(weights[name], same[name]) for name in weights)
     own = [row for row in watched_run.rows if row.metric.startswith("training.")]
@@ -208,7 +210,7 @@ def test_watched_and_unwatched_runs_end_with_the_same_weights_bit_for_bit(tiny, 
         r for r in plain.rows if r.metric != "training.seconds"
     ]
     found = [row for row in watched_run.rows if not row.metric.startswith("training.")]
-    assert sorted({row.step for row in found if row.step is not None}) == [0, 3, 6]
+    assert sorted({row.step for row in found if row.step is not None}) == looks
     assert len({(row.metric, row.key) for row in found}) == len(found)
 
 

@@ -82,6 +82,8 @@ def test_steps_stay_out_unless_they_are_asked_for(table):
     assert table.per_run("training.loss") == []
     assert by_run(table.per_run("training.loss", {"step": "*"})) == {"b": 8.0, "a": 2.5}
     assert by_run(table.per_run("training.loss", {"step": 2})) == {"a": 2.0}
+    assert by_run(table.per_run("training.loss", {"step": "first"})) == {"b": 8.0, "a": 3.0}
+    assert by_run(table.per_run("training.loss", {"step": "last"})) == {"b": 8.0, "a": 2.0}
 
 
 def test_points_of_a_curve_stay_out_unless_they_are_asked_for():

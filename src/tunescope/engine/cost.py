@@ -72,7 +72,10 @@ class Figures:
     def cost(self, spec: RunSpec) -> Cost:
         """What a run of this shape takes; a soup, where none of its ingredients are there yet."""
         train = spec.train
-        looks = 1 + train.epochs * self.steps // train.monitor.every if train.monitor else 0
+        looks = 0
+        if train.monitor is not None:
+            every = self.steps if train.monitor.every == "epoch" else train.monitor.every
+            looks = 1 + train.epochs * self.steps // every
         tuning = train.epochs * (self.steps * self.step + self.validate)
         seconds = self.setup + tuning + looks * self.look + self.measure
         if isinstance(spec.after, Soup):

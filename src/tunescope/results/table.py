@@ -22,6 +22,7 @@ Reduce = Literal["mean", "mean_abs", "max", "min"]
 Where = Mapping[str, str | int]
 
 FILTERS = ("tower", "layer", "head", "component", "split", "step", "point")
+LOOKS = {"first": "min", "last": "max"}  # `step` may ask for a run's first or last one after the start
 ALONG = ("step", "point")  # rows that stand somewhere along these are asked for by them, or stay out
 REDUCED: dict[str, str] = {
     "mean": "avg(value)",
@@ -149,6 +150,7 @@ class Table:
             metric: as it stands in the table.
             where: globs on tower, layer, head, component, split and step, such as `{"split": "shift:*"}`;
                 what is empty in the table is the empty text, so `""` asks for it and `"?*"` for the rest.
+                `step: first` is the metric's first step after step 0 in each run, `step: last` its last.
             reduce: `mean`, `mean_abs` (mean of absolute values), `max` or `min`.
             groups: only runs of these groups; None = all.
 
@@ -235,6 +237,11 @@ class Table:
         for column, pattern in where.items():
             if column not in FILTERS:
                 raise TableError(f"rows cannot be chosen by {column!r}; {nearest(column, FILTERS)}")
+            if column == "step" and pattern in LOOKS:
+                look = f"SELECT run, {LOOKS[str(pattern)]}(step) FROM rows WHERE metric = ? AND step > 0"
+                terms.append(f"(run, step) IN ({look} GROUP BY run)")
+                parameters.append(metric)
+                continue
             text = f"coalesce({column}::VARCHAR, '')"
             pattern = _as_written(pattern) if column == "point" else str(pattern)
             terms.append(f"({text} = ? OR {text} GLOB ?)")  # = because names from data may hold brackets

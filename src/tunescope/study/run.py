@@ -63,13 +63,14 @@ class Monitor(Spec):
 
     Args:
         probes: what is measured; their rows carry the `step`.
-        every: optimiser steps between two looks; the first is before the first step (step 0).
+        every: optimiser steps between two looks, or `epoch`: at the end of each. The first look is before the
+            first step (step 0).
         examples: of each set, spread evenly over it.
         stop_on_collapse: ends the tuning; the run is measured and published as it then is.
     """
 
     probes: Annotated[tuple[Probe, ...], Field(min_length=1)]
-    every: Annotated[int, Field(ge=1)] = 50
+    every: Annotated[int, Field(ge=1)] | Literal["epoch"] = 50
     examples: Annotated[int, Field(ge=2)] = 64
     stop_on_collapse: Collapse | None = None
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Looked(NamedTuple):
 class Watcher(Protocol):
     """Looks at the model every so many steps; it is in evaluation mode then."""
 
-    every: int
+    every: int | Literal["epoch"]
 
     def look(self, step: int, head: nn.Module) -> Looked: ...
 
@@ -87,7 +87,8 @@ def train(
         on_step: called with (step, steps) after every optimiser step, step from 1.
         on_log: called with every line of the log.
         checkpoint: where the run's state is kept, and found again.
-        monitor: looks at the model before the first step and after every `monitor.every` steps.
+        monitor: looks at the model before the first step and after every `monitor.every` steps, or
+            epoch.
         reuse: False computes features from the pixels at every step, also where a part of it is the same
             every time: slower, for comparison.
 
@@ -154,6 +155,7 @@ class _Run:
         self.ema = None if spec.train.ema is None else EMA(self.params, spec.train.ema)
         self.state = self.params | {f"encoder.{name}": value for name, value in installed.buffers.items()}
         self.state |= {} if self.ema is None else self.ema.state
+        self.an_epoch = math.ceil(len(train.labels) / spec.train.batch_size)  # in steps
         self.history = History()
         self.reuse = reuse
         self.stopping: Callable[[], bool] = lambda: False
@@ -162,7 +164,7 @@ class _Run:
 
     def carry_out(self, on_step: OnStep | None) -> History:
         settings, count, ranks = self.spec.train, len(self.train.labels), self.ranks
-        an_epoch = math.ceil(count / settings.batch_size)
+        an_epoch = self.an_epoch
         steps = settings.epochs * an_epoch
         done, before = 0, 0.0
         if self.checkpoint is not None:
@@ -278,9 +280,9 @@ class _Run:
         self._tell_log()
 
     def _look(self, step: int) -> None:
-        if self.monitor is None or step % self.monitor.every:
-            return
         monitor = self.monitor
+        if monitor is None or step % (self.an_epoch if monitor.every == "epoch" else monitor.every):
+            return
         with self._averaged():
             self._mode(training=False)
             looked = self.ranks.agree(lambda: monitor.look(step, self.head))
