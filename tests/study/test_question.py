@@ -57,7 +57,7 @@ def test_claims_of_equality_and_chosen_tests_are_taken(said):
         ({"compare": ("a", "b", "c"), "claim": "equal", "margin": 0.3}, "'compare' of two groups"),
         ({"compare": ("a", "b"), "claim": "equal"}, "'claim' and 'margin' go together"),
         ({"compare": ("a", "b"), "claim": "equal", "margin": 0.0}, "greater than 0"),
-        ({"compare": ("a",)}, "held against a value with 'keeps'"),
+        ({"compare": ("a",)}, "held against a value with 'than' or 'keeps'"),
         ({"compare": ("a",), "keeps": 1.0}, "'keeps' goes with 'claim: equal'"),
         ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "keeps": 1.0}, "'compare' of one group"),
         ({"compare": ("a", "b"), "test": "kruskal"}, "'test: kruskal' is not for two groups"),

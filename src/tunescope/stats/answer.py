@@ -10,6 +10,7 @@ from tunescope.stats.depth import by_depth
 from tunescope.stats.equivalence import equivalence
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
 from tunescope.stats.groups import by_kruskal, several_groups
+from tunescope.stats.onegroup import one_group
 from tunescope.stats.ranks import mann_whitney, wilcoxon
 from tunescope.stats.relation import relation
 from tunescope.stats.samples import Samples, samples
@@ -69,7 +70,7 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     groups = numbers.groups
     if not _enough(question, groups):
         return (
-            _shown(groups, wanted, question.keeps)
+            _shown(groups, wanted, question.keeps if question.than is None else question.than)
             if question.parted
             else Finding(claim=wanted.text, groups=groups)
         )
@@ -81,6 +82,8 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
         return by_depth(groups, wanted)
     if question.claim == "equal":
         return equivalence(groups, question, wanted)
+    if question.than is not None:
+        return one_group(groups[0], question.than, wanted)
     if question.test == "kruskal":
         return by_kruskal(groups, wanted)
     if len(groups) != 2:
@@ -92,10 +95,10 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     return two_groups(*groups, wanted, question.test)
 
 
-def _shown(groups: Sequence[GroupSummary], wanted: Claim, keeps: float | None) -> Finding:
+def _shown(groups: Sequence[GroupSummary], wanted: Claim, value: float | None) -> Finding:
     """The effect of runs too few to test: no interval either, which would be a test by the back door."""
     effect = None
-    means = [*(group.mean for group in groups), *([] if keeps is None else [keeps])]
+    means = [*(group.mean for group in groups), *([] if value is None else [value])]
     if len(means) == 2 and means[0] is not None and means[1] is not None:
         effect = Effect("difference", means[0] - means[1], unit=wanted.unit)
     return Finding(claim=wanted.text, groups=tuple(groups), effect=effect)

@@ -39,7 +39,7 @@ def claim(question: Question) -> Claim:
 
 
 def _direction(question: Question, metric: Metric | None) -> int:
-    if question.claim == "equal":
+    if question.claim == "equal" or question.than is not None:
         return 0
     if question.reduce == "mean_abs":
         return -1
@@ -63,6 +63,8 @@ def _text(question: Question, direction: int) -> str:
         return f"{question.metric} differs between early, middle and late layers"
     if question.compare is None:
         return f"{question.metric} rises or falls with {question.against}"
+    if question.than is not None:
+        return f"{question.metric} of {listed(list(question.compare))} differs from {number(question.than)}"
     if len(question.compare) > 2 or direction == 0:
         return f"{question.metric} differs between {listed(list(question.compare))}"
     first, second = list(question.compare)

@@ -30,6 +30,8 @@ def sentence(
         head = _trend(question, finding, clear)
     elif question.margin is not None:
         head = _equal(question, finding, unit, clear)
+    elif question.than is not None:
+        head = _than(question.than, finding, unit, clear)
     elif len(finding.groups) == 2:
         head = " vs ".join(_means(finding.groups, unit))
     else:
@@ -115,6 +117,13 @@ def _equal(question: Question, finding: Finding, unit: str, clear: bool) -> str:
     if finding.supports:
         return f"{shown}: the same to within {margin}"
     return f"{shown}: further apart than {margin}"
+
+
+def _than(value: float, finding: Finding, unit: str, clear: bool) -> str:
+    shown = " ".join(_means(finding.groups, unit))
+    if finding.effect is None or not clear:
+        return f"{shown}: not shown to differ from {number(value)}"
+    return f"{shown}: {'above' if finding.effect.value > 0 else 'below'} {number(value)}"
 
 
 def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -> str:

@@ -26,9 +26,10 @@ class Measured(Spec):
 class Question(Spec):
     """One question to the table. Each run gives one number, as `Measured` says; tests compare runs.
 
-    Groups of runs are compared (`compare`), or the number is held against a numeric factor of the runs
-    (`against: lr`), or against another number of the same runs, which may predict it (`by`). With `by_depth`
-    the early, middle and late thirds of each run's layers are compared, within the runs.
+    Groups of runs are compared (`compare`; one group with a value, `than`), or the number is held against a
+    numeric factor of the runs (`against: lr`), or against another number of the same runs, which may predict
+    it (`by`). With `by_depth` the early, middle and late thirds of each run's layers are compared, within the
+    runs.
 
     With `by`, what drives both can be held fixed: factors of the runs (`given: [lr]`), the groups
     (`within: group`). `claim: none` with a `margin` claims that nothing is predicted, or too little to
@@ -58,6 +59,7 @@ class Question(Spec):
     claim: Literal["none", "equal"] | None = None
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     keeps: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group keeps
+    than: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group differs from
     among: tuple[str, ...] = ()  # groups to use with `against`, `by` and `by_depth`; empty = all
     at: Literal["all", "best"] | dict[str, float | str] = "all"
     unit: Literal["run", "layer"] = "run"
@@ -107,8 +109,10 @@ class Question(Spec):
             raise ValueError(
                 "'among' goes with 'against', 'by' and 'by_depth'; with 'compare' the groups are named there"
             )
-        if self.compare is not None and len(self.compare) == 1 and self.keeps is None:
-            raise ValueError("'compare' needs two groups; one is held against a value with 'keeps'")
+        if self.compare is not None and len(self.compare) == 1 and self.keeps is None and self.than is None:
+            raise ValueError("'compare' needs two groups; one is held against a value with 'than' or 'keeps'")
+        if self.than is not None and (len(self.compare or ()) != 1 or self.claim is not None):
+            raise ValueError("'than' goes with 'compare' of one group, without a claim: that claims 'keeps'")
         return self
 
     @model_validator(mode="after")
@@ -141,8 +145,10 @@ class Question(Spec):
     def _what_a_test_can_test(self):
         if self.test is None:
             return self
-        if self.compare is None or self.claim is not None:
-            raise ValueError("'test' goes with 'compare', and not with a claim, which has its own test")
+        if self.compare is None or len(self.compare) == 1 or self.claim is not None:
+            raise ValueError(
+                "'test' goes with 'compare' of several groups, and not with a claim, which has its own test"
+            )
         known = OF_TWO if len(self.compare) == 2 else OF_SEVERAL
         if self.test not in known:
             groups = "two groups" if len(self.compare) == 2 else "three groups or more"
