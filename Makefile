@@ -16,11 +16,13 @@ export TOKENIZERS_PARALLELISM ?= false
 demo: .venv/.ready
 	$(BIN)/tunescope run studies/demo.yaml
 
-# Tests that start processes of their own, and kill them, come after those that can share the cores.
+# Tests that take both cores for processes of their own, and kill them, come after those that can share.
+ALONE := $(foreach name,chaos cluster execute slurm text together,tests/engine/test_$(name).py)
+
 test: .venv/.ready lint types
 	$(BIN)/python tools/text_example.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --ignore=tests/engine
-	$(BIN)/python -m pytest tests/engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest $(ALONE)
 
 lint: .venv/.ready
 	$(BIN)/ruff check

@@ -24,7 +24,7 @@ GRID = """
   is-too-large: {adapt: full, lr: 1.0e-3, penalties: [{kind: chaos, what: memory}]}
   breaks: {adapt: full, lr: 1.0e-3, penalties: [{kind: chaos, what: error}]}
 """
-SIXTY = ", ".join(f"{k}.0e-4" for k in range(1, 21))  # times three seeds
+MANY = ", ".join(f"{k}.0e-4" for k in range(1, 13))  # times three seeds
 
 
 @pytest.fixture
@@ -88,17 +88,17 @@ def test_what_fails_once_is_tried_again(tmp_path, write):
 
 def test_the_first_failure_ends_the_rest_if_asked(tmp_path, write):
     groups = "breaks: {adapt: full, lr: 1.0e-3, penalties: [{kind: chaos, what: error}]}, "
-    path = write(f"{{{groups} fine: {{adapt: full, lr: [{SIXTY}]}}}}", engine="{retries: 0}")
+    path = write(f"{{{groups} fine: {{adapt: full, lr: [{MANY}]}}}}", engine="{retries: 0}")
     results = tmp_path / "results"
     code, _, err = command.run("run", path, "--results", results, "--workers", 2, "--fail-fast")
     assert code == 1, err
     runs = standing(path, results)
     assert runs.pop("breaks lr=0.001 seed=0")["state"] == "quarantined"
-    assert [run["state"] for run in runs.values()].count("missing") > 10
+    assert [run["state"] for run in runs.values()].count("missing") > 6
 
 
 def test_only_and_limit_choose(tmp_path, write):
-    path = write(f"{{a: {{adapt: full, lr: [{SIXTY}]}}, b: {{adapt: linear_probe, lr: [{SIXTY}]}}}}")
+    path = write(f"{{a: {{adapt: full, lr: [{MANY}]}}, b: {{adapt: linear_probe, lr: [{MANY}]}}}}")
     results = tmp_path / "results"
     code, _, err = command.run("run", path, "--results", results, "--only", "b", "--limit", 2)
     assert code == 0, err
@@ -124,13 +124,13 @@ def at_work(path: Path, results: Path) -> Iterator[subprocess.Popen]:
         process.communicate()
 
 
-def test_sixty_runs_through_thirty_seconds_of_kills(tmp_path, write):
-    path = write(f"{{many: {{adapt: full, lr: [{SIXTY}]}}}}\nseeds: [0, 1, 2]", engine="{checkpoint: 0}")
+def test_many_runs_through_twenty_seconds_of_kills(tmp_path, write):
+    path = write(f"{{many: {{adapt: full, lr: [{MANY}]}}}}\nseeds: [0, 1, 2]", engine="{checkpoint: 0}")
     straight, shaken = tmp_path / "straight", tmp_path / "shaken"
     code, _, err = command.run("run", path, "--results", straight, "--workers", 2)
     assert code == 0, err
     generator, killed = random.Random(0), {"supervisor": 0, "others": 0}
-    end = time.monotonic() + 30
+    end = time.monotonic() + 20
     while time.monotonic() < end:
         with at_work(path, shaken) as process:
             while process.poll() is None and time.monotonic() < end:
