@@ -87,3 +87,10 @@ def test_a_shape_that_cannot_be_calibrated_is_named_and_the_others_are_known(tmp
     assert "wide lr=0.001 seed=0: cannot be calibrated: " in said.err
     assert said.out.count("  missing  ?\n") == 2
     assert said.out.endswith(" with 2 workers for the 4 whose cost is known\n")
+
+
+def test_a_run_of_two_groups_is_one_run(tmp_path, capsys):
+    shared = STUDY.replace("runs: {", "runs: {again: {adapt: linear_probe, lr: 1e-3}, ")
+    (tmp_path / "shared.yaml").write_text(shared)
+    assert main(["plan", str(tmp_path / "shared.yaml"), "--results", str(tmp_path / "results")]) == 0
+    assert "6 runs (4 different): 6 missing\n" in capsys.readouterr().out

@@ -81,7 +81,9 @@ def _sum(runs: "Sequence[Planned]", found: "dict[str, Cost | None]", workers: in
     from tunescope.engine.execute import counts
 
     standing = ", ".join(f"{number} {state}" for state, number in counts(runs).items() if number)
-    said = f"{len(runs)} runs: {standing}"
+    different = len({run.id for run in runs})
+    shared = f" ({different} different)" if different < len(runs) else ""
+    said = f"{len(runs)} runs{shared}: {standing}"
     known = [cost for cost in found.values() if cost is not None]
     if not known:
         return said
