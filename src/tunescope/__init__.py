@@ -17,6 +17,7 @@ _FACE = {
     "measure": "tunescope.api",
     "run": "tunescope.api",
     "report": "tunescope.api",
+    "compare": "tunescope.api",
     "TunescopeError": "tunescope.errors",
     "Table": "tunescope.results.table",
 }

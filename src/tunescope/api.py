@@ -1,11 +1,11 @@
-"""The Python face: `load`, `tune`, `measure`, `run`."""
+"""The Python face: `load`, `tune`, `measure`, `run`, `report`, `compare`."""
 
 import json
 import os
 import platform
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,14 +19,18 @@ from tunescope.engine.execute import execute
 from tunescope.engine.options import Options
 from tunescope.engine.plan import Planned, plan
 from tunescope.report.written import ANSWERS, PAGE, basis, current, sign
+from tunescope.results.columns import Columns
 from tunescope.results.durable import replace
 from tunescope.results.layout import SCHEMA
 from tunescope.results.manifest import MANIFEST
 from tunescope.results.metric import SKIPPED
+from tunescope.results.opened import opened
 from tunescope.results.store import Store
 from tunescope.results.table import Table
 from tunescope.stats.verdict import Answer
+from tunescope.study.asked import question_of
 from tunescope.study.component import Component
+from tunescope.study.question import Correction, Question
 from tunescope.study.run import RunSpec
 from tunescope.study.study import Study, dump_study, load_study
 
@@ -150,6 +154,37 @@ def report(study: Study | str | Path, results: str | Path = "results") -> StudyR
     """Write a study's table, answers and page again from what its store holds."""
     asked, command = _asked(study)
     return _report(asked, Store(Path(results) / "store"), Path(results), command, None, again=True)
+
+
+def compare(
+    table: Any,
+    questions: "Question | Mapping[str, Any] | str | Sequence[Question | Mapping[str, Any] | str]",
+    correction: Correction = "holm",
+    drop_nan: bool = False,
+    tell: Callable[[str], None] = lambda said: None,
+    **columns: Any,
+) -> list[Answer]:
+    """Answer questions of anybody's table, in the form and with the statistics of a study's own.
+
+    Args:
+        table: the path of a CSV, TSV or Parquet file or of a folder that `report` wrote; a `Table`; or a data
+            frame that Arrow can read, of pandas, Polars, DuckDB or Arrow.
+        questions: as a study file has them: `Question`s, mappings, or YAML such as
+            `{metric: accuracy, compare: [lora, full]}`; all are corrected together. `ask` may be missing.
+        correction: `holm` or `benjamini_hochberg`.
+        drop_nan: leave out runs whose number is not finite; otherwise they are an error in a foreign table.
+        tell: called with how a foreign table was understood: what its runs, metrics and factors are.
+        **columns: which column says what, as in `results.columns.Columns`: `group="method"`, `seed="seed"`, …
+
+    Raises:
+        TunescopeError: the table cannot be read, or cannot answer a question.
+    """
+    from tunescope.stats.answer import answer
+    from tunescope.stats.wording import worded
+
+    several = [questions] if isinstance(questions, Question | Mapping | str) else list(questions)
+    asked = [worded(question_of(said, f"question {place}")) for place, said in enumerate(several, 1)]
+    return answer(opened(table, Columns.of(columns), asked, drop_nan, tell), asked, correction)
 
 
 def skipped(table: Table) -> list[tuple[str | None, int]]:

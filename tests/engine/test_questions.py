@@ -59,6 +59,16 @@ def test_what_the_runs_will_answer_passes(question):
         (("attention", "transfer"), {"compare": None, "against": "rank"}, "no factor 'rank'"),
         (
             ("attention", "transfer"),
+            {"at": {"lr": 1e-4}},
+            "leaves no run of the group 'b', which has lr: 0.001",
+        ),
+        (
+            ("attention", "transfer"),
+            {"compare": None, "against": "lr", "among": ["b"]},
+            "'against: lr' needs runs that differ in it, and those asked about have 0.001",
+        ),
+        (
+            ("attention", "transfer"),
             {"compare": None, "by": {"metric": "transfer.acc2"}},
             "unknown metric 'transfer.acc2'; did you mean",
         ),
@@ -91,10 +101,12 @@ def test_what_no_run_could_answer_is_refused_before_the_runs(probes, question, s
     assert said in str(caught.value)
 
 
+CKA, VAL = {"metric": "representation.cka"}, {"metric": "training.val_acc1"}
+LOSS = {"metric": "training.loss", "where": {"step": "first"}}
 WATCHED = {"train": {"monitor": {"probes": ["attention", "representation"]}}}
 ONLY_A = {
     "runs": {
-        "a": {"adapt": "full", "lr": 1e-3, "train": {"monitor": {"probes": ["representation"]}}},
+        "a": {"adapt": "full", "lr": [1e-3, 1e-2], "train": {"monitor": {"probes": ["representation"]}}},
         "b": {"adapt": "full", "lr": 1e-4},
     }
 }
@@ -107,6 +119,7 @@ ONLY_A = {
         (WATCHED, {"metric": "representation.cka", "where": {"step": "*"}}),
         (WATCHED, {"metric": "attention.entropy.change", "where": {"step": "?*"}}),
         (WATCHED, {"metric": "attention.entropy.base_only"}),
+        (WATCHED, {"compare": None, "predictors": [CKA | {"where": {"step": "first"}}, LOSS]}),
         (WATCHED, {"metric": "training.loss", "where": {"step": "10"}}),
         (None, {"metric": "training.loss", "where": {"step": "10"}}),
         (None, {"where": {"step": "*"}}),  # the rows after tuning are among them
@@ -141,6 +154,17 @@ def test_what_live_monitors_write_may_be_asked_at_a_step(monitor, question):
             "has no rows at steps; remove",
         ),
         (WATCHED, {"metric": "training.seconds", "where": {"step": "0"}}, "has no rows at steps; remove"),
+        (
+            None,
+            {"compare": None, "predictors": [LOSS, CKA | {"where": {"step": "first"}}]},
+            "the runs of 'a' have none that does; add the probe 'representation' to 'train.monitor.probes'",
+        ),
+        (
+            WATCHED,
+            {"compare": None, "predictors": [LOSS, {"metric": "representation.kca"}]},
+            "unknown metric 'representation.kca'; did you mean 'representation.cka'",
+        ),
+        (None, {"compare": None, "predictors": [LOSS, VAL], "given": ["rnak"]}, "no factor 'rnak'"),
         (WATCHED, {"metric": "representation.kca"}, "did you mean 'representation.cka'"),
     ],
 )
@@ -160,7 +184,7 @@ def test_the_rule_to_stop_by_is_checked_before_the_runs():
 
 
 def test_what_was_done_with_the_weights_is_asked_of_runs_that_say_so():
-    wise = {"adapt": "full", "lr": 1e-3, "after": "wise_ft"}
+    wise = {"adapt": "full", "lr": 1e-3, "after": "wise_ft", "seeds": [0, 1]}
     both = {"runs": {"a": wise, "b": wise | {"seeds": [3]}}}
     check_questions(study(monitor=both, metric="after.val_acc1"))
     one = {"runs": {"a": wise, "b": {"adapt": "full", "lr": 1e-3}}}
@@ -188,3 +212,5 @@ def test_depths_are_those_of_a_metric_with_layers():
     check_questions(study(compare=None, by_depth=True))
     with pytest.raises(StudyError, match=r"metric 'transfer.acc1' has no layers, which 'by_depth' compares"):
         check_questions(study(metric="transfer.acc1", compare=None, by_depth=True))
+    with pytest.raises(StudyError, match=r"'transfer.acc1' has no heads; drop 'unit: head'"):
+        check_questions(study(metric="transfer.acc1", unit="head"))

@@ -118,6 +118,18 @@ def test_one_number_for_each_layer(table):
     assert table.per_layer("transfer.acc1") == []
 
 
+def test_one_number_for_each_head_of_each_layer():
+    rows = [
+        Row("heads.gini", 0.1 * (layer + 3 * head), layer=layer, head=head)
+        for layer in (1, 0)
+        for head in (1, 0)
+    ]
+    table = table_of({"a": [*rows, Row("heads.gini", 9.0, layer=2)]}, [("a", "lora", "done")])
+    found = [(value.layer, value.head, round(value.value, 9)) for value in table.per_head("heads.gini")]
+    assert found == [(0, 0, 0.0), (0, 1, 0.3), (1, 0, 0.1), (1, 1, 0.4)]
+    assert [value.head for value in table.per_layer("heads.gini")] == [None] * 3
+
+
 def test_a_curve_is_the_rows_with_a_step_in_order_failed_runs_too(table):
     found = table.curve("training.loss")
     assert found.column_names == ["run", "group", "name", "status", *FILTERS, "value"]

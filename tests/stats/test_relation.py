@@ -8,7 +8,7 @@ from scipy import stats
 
 from tunescope.stats.answer import Answer, answer
 from tunescope.stats.partial import rho
-from tunescope.stats.relation import Run, hold, margin_p
+from tunescope.stats.relation import Run, hold
 from tunescope.study.question import Question
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2)
@@ -160,23 +160,6 @@ def test_nothing_predicted_is_claimed_only_within_a_margin(ask):
     assert "leave no error" in perfect.warnings[0]
 
 
-def test_the_margin_is_kept_where_it_is_the_truth():
-    """Runs whose rho is the margin: neither claim is true, and each is made in at most 6 of 100 studies."""
-    rng = np.random.default_rng(7)
-    margin = 6 / np.pi * np.arcsin(0.2)  # of a normal pair correlated by 0.4
-    wrong = np.zeros((2_000, 2))
-    x, noise = rng.normal(size=(2, 2_000, 120))
-    y = 0.4 * x + np.sqrt(1 - 0.16) * noise
-    u, v = (stats.rankdata(values, axis=1) - 60.5 for values in (x, y))
-    found = (u * v).sum(1) / np.sqrt((u * u).sum(1) * (v * v).sum(1))
-    for study, value in enumerate(found):
-        p = margin_p(float(value), 120, margin)
-        assert p is not None
-        wrong[study] = np.array(p) < 0.05
-    assert wrong.mean(0).max() <= 0.06
-    assert wrong.mean(0).min() > 0.005
-
-
 def test_what_cannot_be_asked_is_said(ask):
     flat = ask(runs("a", [1.0] * 6, range(6), [1e-3] * 6))
     assert (flat.p, flat.verdict) == (None, "unclear")
@@ -226,3 +209,53 @@ def test_one_metric_at_two_places_is_told_apart(ask):
     found = ask(studied, metric="m.x", where={"split": "test"}, by=by)
     assert found.sentence.startswith("mean m.x (split=test) rises with mean m.x (split=val) (")
     assert found.warnings == ()
+
+
+def test_pearson_holds_levels_and_straight_lines_fixed(ask, simpson):
+    x, y = (np.array([run["rows"][i]["value"] for run in simpson]) for i in (0, 1))
+    lr = np.array([run["factors"]["lr"] for run in simpson])
+    plain, held = ask(simpson, test="pearson"), ask(simpson, test="pearson", given=["lr"])
+    assert plain.effect is not None
+    assert held.effect is not None
+    assert plain.effect.name == "Pearson's r"
+    assert (plain.effect.value, plain.p) == pytest.approx(tuple(stats.pearsonr(x, y)), abs=1e-8)
+    rest = [v - np.array([v[lr == rate].mean() for rate in lr]) for v in (x, y)]
+    r = float(stats.pearsonr(*rest).statistic)
+    assert held.effect.value == pytest.approx(r, abs=1e-8)
+    assert held.p == pytest.approx(2 * stats.t.sf(abs(r) * np.sqrt(27 / (1 - r**2)), 27), abs=1e-8)
+    ends = np.tanh(np.arctanh(r) + np.array([-1, 1]) * stats.norm.isf(0.025) / np.sqrt(29 - 3))
+    assert (held.effect.low, held.effect.high) == pytest.approx(tuple(ends), abs=1e-8)
+    assert held.test == "Pearson's partial correlation given lr"
+    assert held.sentence.startswith(
+        "no evidence at this n that mean m.x predicts mean m.y given lr: an r of 0.5"
+    )
+    assert any(note.startswith("partial r given straight lines in lr: ") for note in held.beside)
+    rng = np.random.default_rng(9)
+    rates = np.logspace(-5, -2, 14)
+    a, b = np.log10(rates) + 0.3 * rng.normal(size=(2, 14))
+    apart = ask(runs("a", a, b, rates), test="pearson", given=["lr"])
+    line = np.column_stack([np.ones(14), np.log10(rates)])
+    rest = [v - line @ np.linalg.lstsq(line, v, rcond=None)[0] for v in (a, b)]
+    assert apart.effect is not None
+    assert apart.effect.value == pytest.approx(stats.pearsonr(*rest).statistic, abs=1e-8)
+    assert "lr held fixed by straight lines" in apart.why
+
+
+def test_kendall_within_groups(ask):
+    rng = np.random.default_rng(10)
+    x = rng.normal(size=24)
+    y = x + 0.7 * rng.normal(size=24)
+    studied = runs("full", x[:12], y[:12], [1e-4] * 12) + runs("lora", x[12:] + 3, y[12:] - 6, [1e-4] * 12)
+    within, pooled = ask(studied, test="kendall", within="group"), ask(studied, test="kendall")
+    assert within.effect is not None
+    assert pooled.effect is not None
+    assert within.effect.name == "Kendall's tau-b within groups"
+    each = [stats.kendalltau(x[part], y[part]).statistic for part in (slice(12), slice(12, 24))]
+    assert within.effect.value == pytest.approx(np.mean(each), abs=1e-8)
+    wanted = stats.kendalltau(np.r_[x[:12], x[12:] + 3], np.r_[y[:12], y[12:] - 6], method="exact")
+    assert (pooled.effect.value, pooled.p) == pytest.approx(tuple(wanted), abs=1e-8)
+    assert within.verdict == "yes"
+    assert any("tau-b is" in note and "within them" in note for note in pooled.warnings)
+    asked = ask(studied, test="spearman")
+    assert asked.why.startswith("the question asks for it; the relation need not be straight")
+    assert (asked.p, asked.effect) == (ask(studied).p, ask(studied).effect)

@@ -129,7 +129,10 @@ def test_two_numbers_of_the_same_runs_stand_beside_each_other(make_table):
         "no m.y measured": 1,
         "no rank": 1,
     }
-    assert found.warnings == ("m.y mixes split test and val; 'where' can tell them apart",)
+    assert found.warnings == (
+        "left out, since a number of theirs is not finite: a rank=2 seed=3 (m.x nan)",
+        "m.y mixes split test and val; 'where' can tell them apart",
+    )
     with pytest.raises(TableError, match=r"no metric 'm.z'"):
         samples(make_table(runs), ask(**asked | {"by": {"metric": "m.z"}}))
 
@@ -189,3 +192,22 @@ def test_a_declared_metric_that_nothing_measured_is_no_error(make_table):
     table = make_table([run(g, 0, status="failed", cause="diverged at step 1") for g in "ab"])
     found = samples(table, ask(metric="transfer.acc1", at="best"))
     assert found.left_out == {"diverged at step 1": 2}
+
+
+def test_heads_become_values_too(make_table):
+    rows = [
+        {"metric": "m.x", "layer": layer, "head": h, "value": 10.0 * layer + h}
+        for layer in (0, 1)
+        for h in (0, 2)
+    ]
+    rows.append({"metric": "m.x", "layer": 2, "value": 9.0})
+    table = make_table(
+        [{"group": "a", "factors": {"seed": 0}, "rows": rows}, {"group": "b", "rows": rows[-1:]}]
+    )
+    found = samples(table, ask(unit="head"))
+    assert found.groups[0].values == (0, 10, 2, 12)
+    assert found.groups[0].factors[3] == {"seed": 0, "layer": 1, "head": 2}
+    assert found.left_out == {"no m.x measured of a head": 1}
+    assert found.warnings[0].startswith("heads of one run are not replicates")
+    assert "'test: mixed_model' knows" in found.warnings[0]
+    assert samples(table, ask(unit="head", test="mixed_model")).warnings == ()

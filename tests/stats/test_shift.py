@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tunescope.stats import shift as module
 from tunescope.stats.shift import mann_whitney_null, shift, shift_paired, signed_rank_null
 
 RNG = np.random.default_rng(0)
@@ -49,3 +50,13 @@ def test_too_few_runs_have_no_interval():
     assert shift(np.array([4.0, 5.0, 6.0]), np.array([1.0, 2.0, 3.0])).low is None
     assert shift_paired(np.array([1.0, 2.0, 3.0, 4.0, 5.0])).low is None
     assert shift_paired(np.arange(1.0, 7.0)).low == 1.0
+
+
+def test_beyond_a_hundred_values_the_normal_curve_finds_the_same_interval(monkeypatch):
+    a, b = RNG.normal(0.3, 1, 100), RNG.normal(0, 1, 90)
+    d = RNG.normal(0.3, 1, 100)
+    exact = shift(a, b), shift_paired(d)
+    monkeypatch.setattr(module, "EXACT_UP_TO", 89)
+    for known, found in zip(exact, (shift(a, b), shift_paired(d)), strict=True):
+        assert found.value == known.value
+        assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=0.002)

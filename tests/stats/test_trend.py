@@ -9,10 +9,24 @@ import pytest
 from scipy import stats
 
 from tunescope.stats.claim import Claim
-from tunescope.stats.finding import GroupSummary
-from tunescope.stats.trend import pearson, spearman, trend
+from tunescope.stats.coefficient import PEARSON, SPEARMAN
+from tunescope.stats.finding import Effect, GroupSummary
+from tunescope.stats.trend import Strata, correlated, hold, trend
 
 CLAIM = Claim("m rises or falls with lr", 0, "")
+Stratum = tuple[np.ndarray, np.ndarray]
+
+
+def spearman(used: Sequence[Stratum]) -> tuple[float, float]:
+    held, _ = hold(used, "lr", SPEARMAN)
+    value, tested = SPEARMAN.value(held), SPEARMAN.tested(held)
+    assert value is not None
+    assert tested is not None
+    return value, tested[0]
+
+
+def pearson(used: Sequence[Stratum], factor: str) -> Effect | None:
+    return correlated(Strata({}, {}, tuple(used)), factor, PEARSON)
 
 
 def group(name: str, lr: Sequence[float], values: Sequence[float]) -> GroupSummary:
@@ -31,7 +45,6 @@ def test_one_group_agrees_with_scipy():
 
     wanted = stats.permutation_test((x,), correlation, permutation_type="pairings", n_resamples=720)
     found = spearman([(x, y)])
-    assert found is not None
     assert found[0] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-8)
     assert found[1] == pytest.approx(wanted.pvalue, abs=1e-8)
 
@@ -41,7 +54,6 @@ def test_many_runs_agree_with_the_t_approximation():
     x = rng.normal(size=60)
     y = 0.25 * x + rng.normal(size=60)
     found, wanted = spearman([(x, y)]), stats.spearmanr(x, y)
-    assert found is not None
     assert found[0] == pytest.approx(wanted.statistic, abs=1e-8)
     assert found[1] == pytest.approx(wanted.pvalue, abs=0.01)
     assert spearman([(x, y)]) == found
@@ -146,7 +158,6 @@ def test_shuffled_p_holds_its_level():
     rejected = 0
     for _ in range(300):
         found = spearman([(x, rng.normal(size=9)), (x + 1, rng.normal(5, 3, size=9))])
-        assert found is not None
         rejected += found[1] < 0.05
     assert rejected / 300 <= 0.08
 
@@ -171,3 +182,21 @@ def test_very_small_numbers_are_numbers():
     assert small is not None
     assert plain is not None
     assert small.value == pytest.approx(plain.value, abs=1e-12)
+
+
+def test_the_correlation_that_is_asked_for():
+    rng = np.random.default_rng(4)
+    lr = np.repeat([1e-5, 1e-4, 1e-3, 1e-2], 3)
+    y = np.log10(lr) + rng.normal(size=12)
+    runs = [group("a", lr.tolist(), y.tolist())]
+    linear, ordered, default = (trend(runs, "lr", CLAIM, asked) for asked in ("pearson", "kendall", None))
+    wanted = stats.pearsonr(np.log10(lr), y)
+    assert linear.effect is not None
+    assert linear.effect.name == "Pearson's r with log10(lr)"
+    assert (linear.effect.value, linear.p) == pytest.approx((wanted.statistic, wanted.pvalue), abs=1e-8)
+    assert linear.standardised == default.effect
+    assert default.standardised == linear.effect
+    assert ordered.effect is not None
+    assert ordered.effect.value == pytest.approx(stats.kendalltau(lr, y).statistic, abs=1e-8)
+    assert ordered.test == "Kendall's rank correlation"
+    assert trend(runs, "lr", CLAIM, "spearman").p == default.p

@@ -1,10 +1,13 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from tunescope.study.question import Question
+from tunescope.study.study import Study, dump_study
 
 BY = {"metric": "transfer.acc1"}
+PREDICTORS = (BY, BY | {"where": {"step": "first"}})
 
 
 def question(**more: Any) -> Question:
@@ -15,8 +18,8 @@ def question(**more: Any) -> Question:
 def test_what_is_needed_of_a_run():
     asked = question(by=BY, given=("lr",), reduce="max", where={"layer": "3"})
     assert [number.model_dump() for number in asked.numbers] == [
-        {"metric": "attention.entropy", "where": {"layer": "3"}, "reduce": "max"},
-        {"metric": "transfer.acc1", "where": {}, "reduce": "mean"},
+        {"metric": "attention.entropy", "where": {"layer": "3"}, "reduce": "max", "name": None},
+        {"metric": "transfer.acc1", "where": {}, "reduce": "mean", "name": None},
     ]
     assert asked.held == ("lr",)
     assert question(against="rank").held == ("rank",)
@@ -43,7 +46,7 @@ def test_claims_of_equality_and_chosen_tests_are_taken(said):
         ({}, "exactly one of 'compare'"),
         ({"compare": ("a", "b"), "by": BY}, "exactly one of 'compare'"),
         ({"against": "lr", "by": BY}, "exactly one of 'compare'"),
-        ({"compare": ("a", "b"), "among": ("a",)}, "'among' goes with 'against', 'by' and 'by_depth'"),
+        ({"compare": ("a", "b"), "among": ("a",)}, "'among' goes with 'against', 'by', 'predictors' and"),
         ({"compare": ("a", "b"), "by_depth": True}, "exactly one of 'compare'"),
         ({"by_depth": True, "unit": "layer"}, "drop 'unit: layer'"),
         ({"by_depth": True, "test": "kruskal"}, "'test' goes with 'compare'"),
@@ -62,14 +65,48 @@ def test_claims_of_equality_and_chosen_tests_are_taken(said):
         ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "keeps": 1.0}, "'compare' of one group"),
         ({"compare": ("a", "b"), "test": "kruskal"}, "'test: kruskal' is not for two groups"),
         ({"compare": ("a", "b", "c"), "test": "wilcoxon"}, "three groups or more; expected one of welch"),
-        ({"against": "lr", "test": "welch"}, "'test' goes with 'compare'"),
-        ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "test": "welch"}, "not with a claim"),
+        ({"against": "lr", "test": "welch"}, "'test: welch' is not for a trend"),
+        ({"compare": ("a", "b"), "claim": "equal", "margin": 1, "test": "welch"}, "does not go with a claim"),
         ({"by": {"metric": "attention.entropy"}}, "it predicts itself"),
         ({"by": BY, "unit": "layer"}, "drop 'unit: layer'"),
         ({"by": BY, "within": "groups"}, "'group'"),
         ({"by": BY | {"redcue": "mean"}}, "redcue"),
+        ({"by": BY, "predictors": PREDICTORS}, "exactly one of 'compare'"),
+        ({"predictors": PREDICTORS[:1]}, "at least 2"),
+        ({"predictors": PREDICTORS, "unit": "layer"}, "numbers of runs; drop 'unit: layer'"),
+        ({"predictors": PREDICTORS, "within": "group"}, "'within' goes with 'by'"),
+        ({"predictors": PREDICTORS, "claim": "none", "margin": 0.3}, "'claim: none' goes with 'by'"),
+        ({"predictors": PREDICTORS, "test": "welch"}, "'test' goes with 'compare'"),
+        ({"predictors": (BY, {"metric": "attention.entropy", "name": "H"})}, "predictors.1 is the number"),
+        ({"predictors": (*PREDICTORS, BY)}, "predictors.0 and predictors.2 are both called 'transfer.acc1'"),
+        ({"predictors": (BY, {"metric": "m.x", "name": ""})}, "at least 1 character"),
     ],
 )
 def test_what_says_nothing_is_refused(said, message):
     with pytest.raises(ValueError, match=message):
         question(**said)
+
+
+def test_what_predicts_is_told_apart_by_name_and_kept_in_a_study_file():
+    said = (*PREDICTORS, {"metric": "attention.gini", "reduce": "mean_abs", "where": {"layer": "11"}})
+    asked = question(predictors=(*said, {"metric": "m.x", "name": "drift"}), given=("rank",), among=("a",))
+    names = [number.called for number in asked.predictors or ()]
+    assert names == [
+        "transfer.acc1",
+        "transfer.acc1 (first look)",
+        "mean absolute attention.gini (layer 11)",
+        "drift",
+    ]
+    assert asked.numbers == (asked.measured, *(asked.predictors or ()))
+    assert (asked.held, asked.parted) == (("rank",), False)
+    assert Question.model_validate(asked.model_dump(mode="json")) == asked
+    study = Study.model_validate(
+        {
+            "study": "s",
+            "model": "emoji-clip",
+            "task": {"data": "emoji/noto"},
+            "runs": {"a": {"adapt": "full", "lr": 1e-3}},
+            "questions": [asked.model_dump(mode="json", exclude_unset=True)],
+        }
+    )
+    assert Study.model_validate(yaml.safe_load(dump_study(study))).questions == (asked,)

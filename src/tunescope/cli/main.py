@@ -16,6 +16,7 @@ VERBS = {
     "run": "carry out a study, or what is missing of it, and write its report",
     "plan": "the runs of a study: which are there, which are not, and why",
     "report": "write a study's table, answers and page again from its store",
+    "compare": "answer questions of anybody's table: a CSV, TSV or Parquet file, or a study's results",
     "status": "how many runs the store holds, and which tries failed",
     "verify": "check every published run against its checksums",
     "gc": "remove leftovers and caches, and compact; published runs are never touched",

@@ -11,7 +11,7 @@ from tunescope.results.table import FILTERS
 from tunescope.study.component import component_class, names
 from tunescope.study.question import Measured, Question
 from tunescope.study.run import Monitor
-from tunescope.study.study import Study
+from tunescope.study.study import Member, Study
 
 CHOOSER = "transfer"  # the probe whose rows of the validation split `at: best` chooses by
 DECIDING = ("val", "probe")  # the splits that a live monitor may stop a run by
@@ -46,6 +46,7 @@ def check_questions(study: Study) -> None:
     for question in study.questions:
         for mistake in (
             *_mistakes(question, there, at_steps, factors, kinds),
+            *_without_runs(question, members),
             *_without_partners(question, seeds),
             *_without_after(question, after),
         ):
@@ -127,6 +128,8 @@ def _mistakes(
     measured = declared().get(question.metric)
     if question.by_depth and measured is not None and "layer" not in measured.dims:
         yield f"metric {question.metric!r} has no layers, which 'by_depth' compares"
+    if question.unit != "run" and measured is not None and question.unit not in measured.dims:
+        yield f"metric {question.metric!r} has no {question.unit}s; drop 'unit: {question.unit}'"
     for factor in (*question.fixed, *question.held):
         if factor not in factors:
             yield f"the runs have no factor {factor!r}; {nearest(factor, factors)}"
@@ -162,6 +165,31 @@ def _without_after(question: Question, after: Mapping[str, bool]) -> Iterator[st
             )
 
 
+def _without_runs(question: Question, members: Sequence[Member]) -> Iterator[str]:
+    """Why a group that is compared has no run left, or the runs that are asked about are all alike."""
+    fixed = question.fixed
+    left = [
+        member
+        for member in members
+        if all(member.factors.get(name) == value for name, value in fixed.items())
+    ]
+    for group in question.compare or ():
+        if all(member.group != group for member in left):
+            said = ", ".join(f"{name}: {value}" for name, value in fixed.items())
+            mine = [member.factors for member in members if member.group == group]
+            own = "; ".join(f"{name}: {_listed({m[name] for m in mine if name in m})}" for name in fixed)
+            yield f"'at: {{{said}}}' leaves no run of the group {group!r}, which has {own}"
+    if question.against is None:
+        return
+    about = [member for member in left if not question.among or member.group in question.among]
+    values = {member.factors[question.against] for member in about if question.against in member.factors}
+    if len(values) < 2:
+        yield (
+            f"'against: {question.against}' needs runs that differ in it, and those asked about have "
+            f"{_listed(values)}; list several values, or ask about other groups"
+        )
+
+
 def _without_partners(question: Question, seeds: Mapping[str, set[float | int | str]]) -> Iterator[str]:
     """Why the runs of two groups are no pairs, which Wilcoxon's test needs."""
     if question.test != "wilcoxon" or question.compare is None:
@@ -175,8 +203,9 @@ def _without_partners(question: Question, seeds: Mapping[str, set[float | int | 
         )
 
 
-def _listed(seeds: set[float | int | str]) -> str:
-    return ", ".join(map(str, sorted(seeds, key=float)))
+def _listed(values: set[float | int | str]) -> str:
+    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
+    return ", ".join(map(str, ordered)) or "none"
 
 
 def _unmeasured(

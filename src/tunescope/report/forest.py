@@ -7,14 +7,15 @@ import altair as alt
 
 from tunescope.report import theme
 from tunescope.report.frames import short
+from tunescope.report.predictors import predictors
 from tunescope.stats.finding import GroupSummary
 from tunescope.stats.verdict import Answer
 from tunescope.study.question import Measured
 
 
 def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
-    """Means with intervals and the runs behind them, or values against the factor or the other number that
-    was asked about.
+    """Means with intervals and the runs behind them, values against the factor or the other number that was
+    asked about, or what each of several numbers predicts.
 
     Args:
         answer: one answer.
@@ -25,6 +26,8 @@ def evidence(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
     """
     if not any(group.values for group in answer.groups):
         return None
+    if answer.question.predictors is not None:
+        return predictors(answer)
     if not answer.question.parted:
         return _scatter(answer, groups)
     return _forest(answer, [group.name for group in answer.groups] if answer.question.by_depth else groups)
@@ -37,6 +40,8 @@ def _axis(answer: Answer) -> str:
 
 
 def _named(number: Measured) -> str:
+    if number.name is not None:
+        return number.name
     reduced = {"mean": "", "mean_abs": "mean magnitude of ", "max": "largest ", "min": "smallest "}
     return reduced[number.reduce] + number.metric
 

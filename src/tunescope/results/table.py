@@ -23,6 +23,7 @@ Where = Mapping[str, str | int]
 
 FILTERS = ("tower", "layer", "head", "component", "split", "step", "point")
 LOOKS = {"first": "min", "last": "max"}  # `step` may ask for a run's first or last one after the start
+PLACES = ("layer", "head")
 ALONG = ("step", "point")  # rows that stand somewhere along these are asked for by them, or stay out
 REDUCED: dict[str, str] = {
     "mean": "avg(value)",
@@ -42,7 +43,8 @@ class RunValue:
         name: its name in the study.
         factors: what varies between runs (`lr`, `seed`, …); factors that this run does not have are left out.
         value: the number; not finite where a row that it comes from is not.
-        layer: the layer, where numbers are by layer.
+        layer: the layer, where numbers are by layer or by head.
+        head: the head of that layer, where numbers are by head.
     """
 
     run: str
@@ -51,6 +53,7 @@ class RunValue:
     factors: dict[str, Factor]
     value: float
     layer: int | None = None
+    head: int | None = None
 
 
 class Table:
@@ -166,7 +169,7 @@ class Table:
         >>> Table(rows_table("a", rows), runs).per_run("transfer.acc1", {"split": "shift:*"})[0].value
         0.5
         """
-        return self._reduced(metric, where or {}, reduce, groups, "NULL::INTEGER", "")
+        return self._reduced(metric, where or {}, reduce, groups)
 
     def per_layer(
         self,
@@ -176,7 +179,17 @@ class Table:
         groups: Iterable[str] | None = None,
     ) -> list[RunValue]:
         """As `per_run`, with one number for each layer of each run; rows without a layer stay out."""
-        return self._reduced(metric, where or {}, reduce, groups, "layer", " AND layer IS NOT NULL")
+        return self._reduced(metric, where or {}, reduce, groups, ("layer",))
+
+    def per_head(
+        self,
+        metric: str,
+        where: Where | None = None,
+        reduce: Reduce = "mean",
+        groups: Iterable[str] | None = None,
+    ) -> list[RunValue]:
+        """As `per_run`, with one number for each head of each layer; rows without a head stay out."""
+        return self._reduced(metric, where or {}, reduce, groups, ("layer", "head"))
 
     def curve(self, metric: str, where: Where | None = None) -> pa.Table:
         """The rows of a metric that have a step, of all runs, failed ones too, in the order of steps.
@@ -200,26 +213,33 @@ class Table:
         )
 
     def _reduced(
-        self, metric: str, where: Where, reduce: str, groups: Iterable[str] | None, layer: str, only: str
+        self,
+        metric: str,
+        where: Where,
+        reduce: str,
+        groups: Iterable[str] | None,
+        by: tuple[str, ...] = (),
     ) -> list[RunValue]:
         if reduce not in REDUCED:
             raise TableError(f"unknown reduction {reduce!r}; {nearest(reduce, REDUCED)}")
         wanted = self._groups(groups)
         condition, parameters = self._condition(metric, where)
+        places = ", ".join(f"{each if each in by else 'NULL::INTEGER'} AS {each}" for each in PLACES)
+        only = "".join(f" AND {each} IS NOT NULL" for each in by)
         found = ask(
-            f"SELECT run, {layer} AS layer, {REDUCED[reduce]} AS value FROM rows "
-            f"WHERE value IS NOT NULL AND {condition}{only} GROUP BY ALL ORDER BY layer",
+            f"SELECT run, {places}, {REDUCED[reduce]} AS value FROM rows "
+            f"WHERE value IS NOT NULL AND {condition}{only} GROUP BY ALL ORDER BY {', '.join(PLACES)}",
             parameters,
             rows=self._rows,
         )
-        numbers: dict[str, list[tuple[int | None, float]]] = {}
-        for run, at, value in zip(*(column.to_pylist() for column in found.columns), strict=True):
-            numbers.setdefault(run, []).append((at, value))
+        numbers: dict[str, list[tuple[int | None, int | None, float]]] = {}
+        for run, layer, head, value in zip(*(column.to_pylist() for column in found.columns), strict=True):
+            numbers.setdefault(run, []).append((layer, head, value))
         return [
-            RunValue(run["run"], run["group"], run["name"], dict(factors), value, at)
+            RunValue(run["run"], run["group"], run["name"], dict(factors), value, layer, head)
             for run, factors in self._records
             if run["status"] == "done" and run["group"] in wanted
-            for at, value in numbers.get(run["run"], ())
+            for layer, head, value in numbers.get(run["run"], ())
         ]
 
     def _groups(self, groups: Iterable[str] | None) -> set[str]:

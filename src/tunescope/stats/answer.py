@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tunescope.results.table import Table
+from tunescope.stats.anova import by_anova
 from tunescope.stats.claim import Claim, claim
+from tunescope.stats.cluster_bootstrap import bootstrap_groups
+from tunescope.stats.clusters import at_runs
 from tunescope.stats.corrections import NAMES, corrected
 from tunescope.stats.depth import by_depth
 from tunescope.stats.equivalence import equivalence
 from tunescope.stats.finding import Effect, Finding, GroupSummary, Pair
 from tunescope.stats.groups import by_kruskal, several_groups
+from tunescope.stats.mixed_model import mixed_groups
+from tunescope.stats.mixed_trend import mixed_trend
 from tunescope.stats.onegroup import one_group
+from tunescope.stats.prediction import prediction
 from tunescope.stats.ranks import mann_whitney, wilcoxon
 from tunescope.stats.relation import relation
 from tunescope.stats.samples import Samples, samples
@@ -59,7 +65,7 @@ def answer(table: Table, questions: Sequence[Question], correction: Correction =
 
 
 def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
-    if question.by is not None:
+    if question.by is not None or question.predictors is not None:
         return len({run for group in groups for run in group.runs}) >= FEWEST
     if not question.parted:
         return sum(group.n for group in groups) >= FEWEST
@@ -68,6 +74,8 @@ def _enough(question: Question, groups: Sequence[GroupSummary]) -> bool:
 
 def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     groups = numbers.groups
+    if question.nested:
+        return _nested(question, groups, wanted)
     if not _enough(question, groups):
         return (
             _shown(groups, wanted, question.keeps if question.than is None else question.than)
@@ -75,9 +83,11 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
             else Finding(claim=wanted.text, groups=groups)
         )
     if question.against is not None:
-        return trend(groups, question.against, wanted)
+        return trend(groups, question.against, wanted, question.test)
     if question.by is not None:
         return relation(groups, question, wanted)
+    if question.predictors is not None:
+        return prediction(groups, question, wanted)
     if question.by_depth:
         return by_depth(groups, wanted)
     if question.claim == "equal":
@@ -86,6 +96,8 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
         return one_group(groups[0], question.than, wanted)
     if question.test == "kruskal":
         return by_kruskal(groups, wanted)
+    if question.test == "anova":
+        return by_anova(groups, wanted)
     if len(groups) != 2:
         return several_groups(groups, wanted)
     if question.test == "mann_whitney":
@@ -93,6 +105,17 @@ def _find(question: Question, numbers: Samples, wanted: Claim) -> Finding:
     if question.test == "wilcoxon":
         return wilcoxon(*groups, wanted)
     return two_groups(*groups, wanted, question.test)
+
+
+def _nested(question: Question, groups: Sequence[GroupSummary], wanted: Claim) -> Finding:
+    """Rows whose runs are the replicates; what is shown of a group is then its runs."""
+    runs = [at_runs(group) for group in groups]
+    if not _enough(question, runs):
+        bare = Finding(claim=wanted.text, groups=tuple(runs))
+        return _shown(runs, wanted, None) if question.parted else bare
+    if question.against is not None:
+        return mixed_trend(groups, question.against, wanted)
+    return (mixed_groups if question.test == "mixed_model" else bootstrap_groups)(groups, wanted)
 
 
 def _shown(groups: Sequence[GroupSummary], wanted: Claim, value: float | None) -> Finding:

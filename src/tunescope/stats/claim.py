@@ -50,15 +50,18 @@ def _direction(question: Question, metric: Metric | None) -> int:
 
 def _text(question: Question, direction: int) -> str:
     if question.compare is not None and question.margin is not None:
-        within = f"to within ±{number(question.margin)}"
+        within = f"to within {_margin(question)}"
         groups = listed(list(question.compare))
         if question.keeps is not None:
             return f"{question.metric} of {groups} is {number(question.keeps)}, {within}"
         return f"{question.metric} is the same for {groups}, {within}"
     if question.by is not None and question.margin is not None:
-        return f"{question.by.metric} does not predict {question.metric}: |rho| is below {question.margin:g}"
+        x = question.by.name or question.by.metric
+        return f"{x} does not predict {question.metric}: |rho| is below {float(question.margin):g}"
     if question.by is not None:
-        return f"{question.metric} rises or falls with {question.by.metric}"
+        return f"{question.metric} rises or falls with {question.by.name or question.by.metric}"
+    if question.predictors is not None:
+        return f"at least one of {len(question.predictors)} numbers predicts {question.metric}"
     if question.by_depth:
         return f"{question.metric} differs between early, middle and late layers"
     if question.compare is None:
@@ -72,3 +75,10 @@ def _text(question: Question, direction: int) -> str:
         changes = question.metric.endswith((".change", ".change_relative"))
         return f"{first} is closer to {'the pretrained model' if changes else 'zero'} than {second}"
     return f"{question.metric} is {'higher' if direction > 0 else 'lower'} for {first} than for {second}"
+
+
+def _margin(question: Question) -> str:
+    if question.share is None:
+        return f"±{number(float(question.margin or 0.0))}"
+    told = f"±{number(100 * question.share)} %"
+    return told if question.keeps is not None else f"{told} of the mean of {(question.compare or ('',))[-1]}"

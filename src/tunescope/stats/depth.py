@@ -62,7 +62,8 @@ def by_depth(groups: Sequence[GroupSummary], claim: Claim) -> Finding:
     """
     values = np.array([group.values for group in groups])
     ranked = sorted(groups, key=lambda group: (group.mean or 0.0) * (claim.direction or 1), reverse=True)
-    highest, lowest = (pick(groups, key=lambda group: group.mean or 0.0) for pick in (max, min))
+    highest = max(groups, key=lambda group: group.mean or 0.0)
+    lowest = min(reversed(groups), key=lambda group: group.mean or 0.0)
     pairs = _pairs(groups, claim.unit)
     width = paired_difference(highest.values, lowest.values, 1 - 0.05 / len(pairs))
     n = values.shape[1]

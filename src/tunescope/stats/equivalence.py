@@ -15,6 +15,7 @@ from tunescope.stats.effects import hedges_g, hedges_g_paired
 from tunescope.stats.finding import Effect, Finding, GroupSummary
 from tunescope.stats.intervals import LEVEL, paired, t_interval, welch
 from tunescope.stats.pairing import pairing
+from tunescope.stats.share import ratio_interval, smallest_share, within_share
 from tunescope.stats.words import interval, number, p_value
 from tunescope.study.question import Question
 
@@ -25,6 +26,8 @@ CLEAR, FOUND = 0.05, 0.80
 def equivalence(groups: Sequence[GroupSummary], question: Question, claim: Claim) -> Finding:
     """Hold the difference of two groups, or that of one group to a value, against ± the question's margin.
 
+    A margin in per cent is a share of the second group's mean, or of the value that is kept.
+
     Of the three regions (below −margin, within, above margin) only one is true, so each is tested at the full
     level: yes needs both outer ones refuted, each one-sided; no needs the inner one refuted, two-sided.
 
@@ -33,7 +36,8 @@ def equivalence(groups: Sequence[GroupSummary], question: Question, claim: Claim
         question: with `claim: equal` and `margin`.
         claim: what is asked.
     """
-    assert question.margin is not None
+    margin = in_units(question, groups)
+    assert margin is not None
     first, *others = groups
     a = np.array(first.values)
     order = pairing(first, others[0]) if others else None
@@ -56,12 +60,14 @@ def equivalence(groups: Sequence[GroupSummary], question: Question, claim: Claim
         claim=claim.text,
         groups=tuple(groups),
         effect=replace(t_interval(difference, error, df, LEVEL), unit=claim.unit),
-        supports=abs(difference) <= question.margin,
+        supports=abs(difference) <= margin,
         pairing=f"paired by {order[0]}" if order else "",
     )
     if error == 0:
         return replace(base, warnings=("the runs do not vary: the difference is exact, nothing to test",))
-    within, beyond = tost(difference, error, df, question.margin)
+    if question.share is not None and others:
+        return _by_share(base, question.share, order[1] if order else None, why, standardised)
+    within, beyond = tost(difference, error, df, margin)
     same = 2 * float(stats.t.sf(abs(difference / error), df))
     weighed = replace(t_interval(difference, error, df, WEIGHED), unit=claim.unit)
     smallest = error * float(stats.t.isf(CLEAR, df) + stats.t.isf((1 - FOUND) / 2, df))
@@ -75,9 +81,44 @@ def equivalence(groups: Sequence[GroupSummary], question: Question, claim: Claim
         "the whole 95 % interval lies beyond it",
         detectable=Effect("margin", smallest, unit=claim.unit),
         beside=(
-            f"{interval(weighed, '90 %')}, held against ±{number(question.margin)} {claim.unit}".rstrip(),
+            f"{interval(weighed, '90 %')}, held against ±{number(margin)} {claim.unit}".rstrip(),
             f"that there is no difference at all: {p_value(same)}",
         ),
+    )
+
+
+def in_units(question: Question, groups: Sequence[GroupSummary]) -> float | None:
+    """The margin in the metric's unit: a share is of the value that is kept, or of the last mean."""
+    if question.share is None or question.margin is None:
+        return None if question.margin is None else float(question.margin)
+    whole = groups[-1].mean if question.keeps is None else question.keeps
+    return None if whole is None else question.share * abs(whole)
+
+
+def _by_share(
+    base: Finding, share: float, order: Sequence[int] | None, why: str, standardised: Effect | None
+) -> Finding:
+    """Two groups, with both means uncertain; their ratio is held against 1 ± the share."""
+    first, second = base.groups
+    together = order is not None
+    a, b = np.array(first.values), np.array(second.values)
+    b = b if order is None else b[order]
+    both = within_share(a, b, share, together)
+    if both is None or b.mean() == 0:
+        return replace(base, warnings=(f"the runs of {second.name} leave no mean to take a share of",))
+    within, beyond = both
+    ratio = ratio_interval(a, b, WEIGHED, together)
+    vague = ratio.low is None or ratio.high is None
+    return replace(
+        base,
+        weighed=ratio,
+        standardised=standardised,
+        p=within if base.supports else beyond,
+        test="paired TOST of the ratio of means" if together else "Welch's TOST of the ratio of means",
+        why=f"{why}, and the mean that the margin is a share of is uncertain too; before correction, yes "
+        f"where the whole 90 % interval of the ratio lies within {number(1 - share)} to {number(1 + share)}",
+        detectable=smallest_share(a, b, together),
+        warnings=(f"the mean of {second.name} may be 0, and a share of it nothing",) if vague else (),
     )
 
 

@@ -1,7 +1,7 @@
 """What a test found, before the study's other questions are heard: effects with intervals, groups, one p."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Factor = float | int | str | None
 
@@ -36,6 +36,7 @@ class GroupSummary:
         runs: for each value, the identity of its run.
         chosen: what `at: best` chose for the group, such as `{"lr": 0.001}`; empty otherwise.
         by: for each value, the other number of its run, where a question has `by`; empty otherwise.
+        predictors: for each of a question's `predictors`, what `by` is for one number.
     """
 
     name: str
@@ -48,13 +49,15 @@ class GroupSummary:
     runs: tuple[str, ...]
     chosen: Mapping[str, Factor]
     by: tuple[float, ...] = ()
+    predictors: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Pair:
     """One post-hoc comparison of several groups: mean of `first` − mean of `second`.
 
-    `p_corrected` is Holm's over the pairs of the same question; None where a spread of zero allows no test.
+    `p_corrected` is Holm's over the pairs of the same question, or that of a test of all of them at once, such
+    as Tukey's; None where a spread of zero allows no test.
     """
 
     first: str
@@ -62,6 +65,34 @@ class Pair:
     difference: Effect
     p: float | None
     p_corrected: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well one number of the runs predicts the one that is asked about.
+
+    Args:
+        name: what the number is called.
+        rho: Spearman's ρ over all runs, nothing held fixed.
+        within: mean |ρ| within the groups that say anything; None where none does.
+        groups: ρ within each of them.
+        given: Spearman's ρ with what the question holds fixed; None where nothing is held, or remains.
+        p: of `given`, or of `rho` where nothing is held; all the question's numbers accounted for.
+        skill: 1 − Σ(y − ŷ)²/Σ(y − ȳ)², each run predicted from the other groups' runs; 0 is what their mean ȳ
+            would do. None where groups cannot be left out.
+        ordered: Spearman's ρ of what is so predicted with what came true.
+        error: mean |y − ŷ|, in the unit of what is predicted.
+    """
+
+    name: str
+    rho: Effect
+    within: float | None = None
+    groups: Mapping[str, float] = field(default_factory=dict)
+    given: float | None = None
+    p: float | None = None
+    skill: float | None = None
+    ordered: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +114,9 @@ class Finding:
         detectable: the smallest standardised effect that so many runs find with 80 % power at α = .05.
         ranking: names of the groups, best first (highest first where neither end is better).
         pairs: post-hoc comparisons of a question with three or more groups.
+        predictions: of a question with `predictors`, the largest |ρ| over all runs first.
+        lead: of the first of them: its |ρ| less that of the second.
+        held: the factors that were held fixed, where a question has `predictors`.
         beside: other readings of the same runs, each a short sentence (a rank test, Cliff's delta, …).
         warnings: what a reader must know before believing the answer.
     """
@@ -100,5 +134,8 @@ class Finding:
     detectable: Effect | None = None
     ranking: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    lead: Effect | None = None
+    held: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ def several_groups(groups: Sequence[GroupSummary], claim: Claim) -> Finding:
     pairs = tuple(post_hoc(groups, claim.unit))
     highest, lowest = (
         max(groups, key=lambda group: group.mean or 0.0),
-        min(groups, key=lambda group: group.mean or 0.0),
+        min(reversed(groups), key=lambda group: group.mean or 0.0),
     )
     level = 1 - 0.05 / len(pairs)
     width = welch_difference(highest.values, lowest.values, level)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import stdtrit  # stats.t.ppf is the same, and takes thirty times as long
 
 from tunescope.stats.finding import Effect
 
@@ -185,7 +186,7 @@ def bca(
 
 
 def _t(df: float, level: float = LEVEL) -> float:
-    return float(stats.t.ppf((1 + level) / 2, df))
+    return float(stdtrit(df, (1 + level) / 2))
 
 
 def _fisher(r: float, factor: float, n: int) -> tuple[float, float] | None:

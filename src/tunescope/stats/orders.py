@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunescope.stats.intervals import Floats
 
@@ -40,10 +41,16 @@ def orders(blocks: Sequence[Floats], columns: Sequence[Floats]) -> Floats:
     """
     pairs = list(zip(blocks, columns, strict=True))
     if counted([len(block) for block in blocks]):
-        sums = [np.array(list(permutations(block))) @ column for block, column in pairs]
+        sums = [block[_places(len(block))] @ column for block, column in pairs]
         return reduce(lambda a, b: (a[:, None] + b[None, :]).reshape(-1, a.shape[1]), sums)
     rng = np.random.default_rng(0)
     return np.sum([_shuffled(block, column, rng) for block, column in pairs], axis=0)
+
+
+@cache
+def _places(n: int) -> NDArray[np.intp]:
+    """Every order of n places; up to eight of them, so that what is kept is small."""
+    return np.array(list(permutations(range(n))), np.intp)
 
 
 def _shuffled(block: Floats, column: Floats, rng: np.random.Generator) -> Floats:

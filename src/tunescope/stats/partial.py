@@ -33,6 +33,7 @@ class Held:
         strata: codes 0, 1, …: numbers are ranked within them.
         cells: codes 0, 1, …, each within one stratum: ranks are centred within them.
         others: numeric factors whose ranks are taken out besides.
+        linear: take the numbers as they are instead of their ranks: Pearson's partial correlation.
     """
 
     x: Floats
@@ -40,6 +41,7 @@ class Held:
     strata: Floats
     cells: Floats
     others: tuple[Floats, ...] = ()
+    linear: bool = False
 
     @property
     def effective(self) -> int:
@@ -61,8 +63,8 @@ def rho(held: Held) -> float | None:
     >>> rho(Held(x, y, one, one)), round(rho(Held(x, y, one, one, (z,))), 4)
     (0.6, -0.4588)
     """
-    u, v, _ = _remains(held.x, held.y, held.strata, held.cells, *held.others)
-    return None if not (u.any() and v.any()) else round(float(_correlation(u, v)), 12)
+    u, v, _ = remains(held.x, held.y, held.strata, held.cells, *held.others, linear=held.linear)
+    return None if not (u.any() and v.any()) else round(float(correlation(u, v)), 12)
 
 
 def permuted(held: Held) -> tuple[float, float] | None:
@@ -80,7 +82,7 @@ def permuted(held: Held) -> tuple[float, float] | None:
     Source: Freedman & Lane (1983), Journal of Business & Economic Statistics 1; Winkler et al. (2014),
     NeuroImage 92.
     """
-    u, v, basis = _remains(held.x, held.y, held.strata, held.cells, *held.others)
+    u, v, basis = remains(held.x, held.y, held.strata, held.cells, *held.others, linear=held.linear)
     if not (u.any() and v.any()):
         return None
     blocks = [np.flatnonzero(held.cells == cell) for cell in np.unique(held.cells)]
@@ -89,7 +91,7 @@ def permuted(held: Held) -> tuple[float, float] | None:
     again = np.maximum(v @ v - (sums[:, 1:] ** 2).sum(1), 0.0)  # the rest, once they are taken out again
     null = np.abs(sums[:, 0])
     null = np.divide(null, np.sqrt(u @ u * again), out=np.zeros_like(null), where=again > CONSTANT * (v @ v))
-    seen = abs(float(_correlation(u, v)))
+    seen = abs(float(correlation(u, v)))
     extreme = int(np.count_nonzero(null >= seen - CONSTANT))
     if not counted(held.sizes):
         return (extreme + 1) / (len(null) + 1), 1 / (len(null) + 1)
@@ -117,26 +119,27 @@ def interval(held: Held) -> tuple[float, float] | None:
         return spearman_interval(found, held.effective)
 
     def statistic(*resampled: Floats, axis: int = -1) -> Floats:
-        u, v, _ = _remains(*resampled)
-        return _correlation(u, v)
+        u, v, _ = remains(*resampled)
+        return correlation(u, v)
 
     low, high = bca([held.x, held.y, held.strata, held.cells, *held.others], statistic, paired=True)
     return (low, high) if np.isfinite([low, high]).all() else None
 
 
-def _remains(
-    x: Floats, y: Floats, strata: Floats, cells: Floats, *others: Floats
+def remains(
+    x: Floats, y: Floats, strata: Floats, cells: Floats, *others: Floats, linear: bool = False
 ) -> tuple[Floats, Floats, list[Floats]]:
     """Of the ranks of x and y, what is left once the rest is taken out, and the unit vectors of the others.
 
     All of shape (…, n): resamples side by side, each with its own strata and cells.
     """
     basis: list[Floats] = []
+    taken = _sized if linear else _ranks
     for other in others:
-        z = _without(_centred(_ranks(other, strata), cells), basis)
+        z = _without(_centred(taken(other, strata), cells), basis)
         length = np.sqrt((z * z).sum(-1, keepdims=True))
         basis.append(np.divide(z, length, out=np.zeros_like(z), where=length > CONSTANT))
-    u, v = (_without(_centred(_ranks(each, strata), cells), basis) for each in (x, y))
+    u, v = (_without(_centred(taken(each, strata), cells), basis) for each in (x, y))
     return u, v, basis
 
 
@@ -147,6 +150,12 @@ def _ranks(values: Floats, strata: Floats) -> Floats:
     sizes = member.sum(-2, keepdims=True)
     below = (member * (sizes.cumsum(-1) - sizes)).sum(-1)
     return (stats.rankdata(strata * (n + 1) + plain, axis=-1) - below) / ((member * sizes).sum(-1) + 1)
+
+
+def _sized(values: Floats, _: Floats) -> Floats:
+    """The values over the largest of them, since squares of very small numbers would be 0."""
+    largest = np.abs(values).max(-1, keepdims=True)
+    return np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
 
 
 def _centred(values: Floats, cells: Floats) -> Floats:
@@ -167,7 +176,7 @@ def _members(codes: Floats) -> Floats:
     return (codes[..., None] == np.arange(codes.max() + 1)).astype(float)
 
 
-def _correlation(u: Floats, v: Floats) -> Floats:
+def correlation(u: Floats, v: Floats) -> Floats:
     """A resample in which nothing varies shows no relation: 0."""
     length = np.sqrt((u * u).sum(-1) * (v * v).sum(-1))
     return np.divide((u * v).sum(-1), length, out=np.zeros_like(length), where=length > CONSTANT)

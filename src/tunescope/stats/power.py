@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from scipy import optimize, stats
 
@@ -30,6 +31,7 @@ def pairs(n: float) -> Effect:
     return Effect("Cohen's d of the pairs", _smallest_t(math.sqrt(n), n - 1))
 
 
+@lru_cache
 def several_groups(groups: int, n: float) -> Effect:
     """Cohen's f that a one-way ANOVA of `n` values in `groups` groups finds four times in five.
 
@@ -42,18 +44,23 @@ def several_groups(groups: int, n: float) -> Effect:
     )
 
 
-def correlation(n: int) -> Effect | None:
+def correlation(n: int, tests: int = 1) -> Effect | None:
     """|r| that a test of a correlation of `n` pairs finds four times in five (Fisher's z); None below four.
 
-    >>> round(correlation(85).value, 2)
-    0.3
+    Args:
+        n: pairs of numbers.
+        tests: correlations that are tested together, by Bonferroni's bound.
+
+    >>> round(correlation(85).value, 2), round(correlation(85, 10).value, 2)
+    (0.3, 0.38)
     """
     if n < 4:
         return None
-    z = float(stats.norm.isf(ALPHA / 2) + stats.norm.ppf(POWER))
+    z = float(stats.norm.isf(ALPHA / tests / 2) + stats.norm.ppf(POWER))
     return Effect("correlation", math.tanh(z / math.sqrt(n - 3)))
 
 
+@lru_cache  # a study's groups are of few sizes
 def _smallest_t(per_d: float, df: float) -> float:
     critical = float(stats.t.isf(ALPHA / 2, df))
 

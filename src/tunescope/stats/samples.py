@@ -21,6 +21,8 @@ Key = tuple[str, str]  # group and run: two groups of a study may share a run
 CHOOSE_BY = {"transfer.acc1": 1, "transfer.squared_error": -1}  # 1: more is better, −1: less is
 DONE = "done"
 NOT_DONE = {"missing": "not carried out"}
+LARGEST = 1e150  # the square of what is larger is not finite
+NAMED, MIXED = 3, 8  # runs and parts that a warning names
 RESERVED = ("run", "study", "group", "name", "status", "cause")  # columns of the runs that are no factors
 
 
@@ -51,7 +53,7 @@ def samples(table: Table, question: Question) -> Samples:
     members = [run for run in runs if run["group"] in asked]
     chosen: dict[str, dict[str, Factor]] = {group: dict(question.fixed) for group in asked}
     if question.at == "best":
-        chosen = {group: _best(table, group, members) for group in asked}
+        chosen = {group: best(table, group, members) for group in asked}
     wanted = {(run["group"], run["run"]): run for run in members if _matches(run, chosen[run["group"]])}
     unit = "layer" if question.by_depth else question.unit
     values = [_values(table, number, unit, asked) for number in question.numbers]
@@ -63,11 +65,13 @@ def samples(table: Table, question: Question) -> Samples:
         usable, asked = thirds(usable), DEPTHS
         chosen = {depth: dict(question.fixed) for depth in DEPTHS}
     groups = tuple(
-        _summary(group, [v for v in usable if v.group == group], chosen[group], beside) for group in asked
+        _summary(group, [v for v in usable if v.group == group], chosen[group], beside, question)
+        for group in asked
     )
     causes = dict(sorted(Counter(left_out.values()).items()))
     mixed = dict.fromkeys(note for number in question.numbers for note in _mixed(table, number, question))
-    return Samples(groups, causes, (*mixed, *_warnings(question, groups)))
+    found = (*_unusable(question, values, wanted), *mixed, *_warnings(question, groups))
+    return Samples(groups, causes, found)
 
 
 def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
@@ -93,7 +97,7 @@ def _check(table: Table, question: Question, groups: Sequence[str]) -> None:
             )
 
 
-def _best(table: Table, group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Factor]:
+def best(table: Table, group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Factor]:
     """The group's learning rate with the best mean validation accuracy, or squared error where labels are
     numbers; ties go to the smaller one.
     """
@@ -127,8 +131,11 @@ def _values(table: Table, number: Measured, unit: str, asked: Sequence[str]) -> 
         return []
     if unit == "run":
         return table.per_run(number.metric, number.where, number.reduce, asked)
-    by_layer = table.per_layer(number.metric, number.where, number.reduce, asked)
-    return [replace(value, factors=value.factors | {"layer": value.layer or 0}) for value in by_layer]
+    if unit == "layer":
+        by_layer = table.per_layer(number.metric, number.where, number.reduce, asked)
+        return [replace(value, factors=value.factors | {"layer": value.layer}) for value in by_layer]
+    by_head = table.per_head(number.metric, number.where, number.reduce, asked)
+    return [replace(v, factors=v.factors | {"layer": v.layer, "head": v.head}) for v in by_head]
 
 
 def _left_out(
@@ -136,6 +143,7 @@ def _left_out(
 ) -> dict[Key, str]:
     """The runs that cannot be used, each with its cause; `values` are those of each number asked for."""
     causes: dict[Key, str] = {}
+    of_what = "" if question.unit == "run" else f" of a {question.unit}"
     for key, facts in wanted.items():
         missing = [factor for factor in question.held if facts[factor] is None]
         if facts["status"] != DONE:
@@ -143,16 +151,36 @@ def _left_out(
         elif missing:
             causes[key] = f"no {missing[0]}"
     for number, found in zip(question.numbers, values, strict=True):
+        name = number.called if question.predictors else number.metric
         for value in found:
-            if not math.isfinite(value.value) and (value.group, value.run) in wanted:
-                causes.setdefault((value.group, value.run), f"{number.metric} is not a finite number")
+            if not _usable(value) and (value.group, value.run) in wanted:
+                causes.setdefault((value.group, value.run), f"{name} is not a finite number")
         measured = Counter((value.group, value.run) for value in found)
         for key in wanted:
             if key not in measured:
-                causes.setdefault(key, f"no {number.metric} measured")
+                causes.setdefault(key, f"no {name} measured{of_what}")
             elif question.by_depth and measured[key] < len(DEPTHS):
                 causes.setdefault(key, f"fewer than {len(DEPTHS)} layers")
     return causes
+
+
+def _usable(value: RunValue) -> bool:
+    """Whether a number is finite, and its square too."""
+    return abs(value.value) < LARGEST
+
+
+def _unusable(
+    question: Question, values: Sequence[Sequence[RunValue]], wanted: Mapping[Key, Mapping[str, Any]]
+) -> list[str]:
+    """Which runs were left out for a number that is not finite: somebody will want to look at them."""
+    found: dict[str, str] = {}
+    for number, each in zip(question.numbers, values, strict=True):
+        for value in each:
+            if not _usable(value) and (value.group, value.run) in wanted:
+                found.setdefault(value.name, f"{value.name} ({number.metric} {value.value:g})")
+    if not found:
+        return []
+    return [f"left out, since a number of theirs is not finite: {listed(list(found.values()), NAMED)}"]
 
 
 def _summary(
@@ -160,9 +188,11 @@ def _summary(
     values: Sequence[RunValue],
     chosen: Mapping[str, Factor],
     beside: Sequence[Mapping[Key, float]],
+    question: Question,
 ) -> GroupSummary:
     ordered = sorted(values, key=lambda value: (_order(value.factors), value.name, value.run))
     numbers = tuple(value.value for value in ordered)
+    along = tuple(tuple(other[value.group, value.run] for value in ordered) for other in beside)
     low, high = (mean_interval(numbers) if numbers else None) or (None, None)
     return GroupSummary(
         name=name,
@@ -174,7 +204,8 @@ def _summary(
         factors=tuple(dict(value.factors) for value in ordered),
         runs=tuple(value.run for value in ordered),
         chosen=dict(chosen),
-        by=tuple(other[value.group, value.run] for other in beside for value in ordered),
+        by=along[0] if question.by is not None else (),
+        predictors=along if question.predictors is not None else (),
     )
 
 
@@ -194,20 +225,22 @@ def _mixed(table: Table, number: Measured, question: Question) -> list[str]:
             counted = counted & pc.field(column).is_null()
     parts = table.rows.filter(counted).group_by(["tower", "component", "split"]).aggregate([])
     found: list[str] = []
-    what = "the number" if question.by is None else number.metric
+    what = "the number" if len(question.numbers) == 1 else number.metric
     for column in ("tower", "component", "split"):
         values = sorted({value for value in parts[column].to_pylist() if value is not None})
         if len(values) > 1 and column not in number.where:
-            found.append(f"{what} mixes {column} {listed(values)}; 'where' can tell them apart")
+            found.append(f"{what} mixes {column} {listed(values, MIXED)}; 'where' can tell them apart")
     return found
 
 
 def _warnings(question: Question, groups: Sequence[GroupSummary]) -> list[str]:
     found: list[str] = []
-    if question.unit == "layer":
+    if question.unit != "run" and not question.nested:
+        mend = "'test: mixed_model' knows which belong to one run"
         found.append(
-            "layers of one run are not replicates: they share its seed, data and training, "
-            "so this p-value is too small and this interval too narrow"
+            f"{question.unit}s of one run are not replicates: they share its seed, data and training, "
+            f"so this p-value is too small and this interval too narrow; "
+            f"{mend if question.claim is None else 'compare runs instead'}"
         )
     if question.compare is not None:
         for group in groups:

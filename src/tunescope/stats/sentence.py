@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from tunescope.stats.equivalence import in_units
 from tunescope.stats.finding import Finding, GroupSummary
+from tunescope.stats.prediction_words import sentence as of_predictors
 from tunescope.stats.relation import said
 from tunescope.stats.twogroup import FEWEST
 from tunescope.stats.words import count, factors, interval, listed, number, p_value
@@ -24,6 +26,8 @@ def sentence(
         unit: of the values.
         clear: whether the corrected p lets a direction be stated.
     """
+    if question.predictors is not None:
+        return of_predictors(question, finding, p_corrected, by, clear)
     if question.by is not None:
         head = _relation(question, question.by, finding, clear)
     elif not question.parted:
@@ -45,6 +49,9 @@ def too_few(question: Question, finding: Finding, unit: str) -> str:
         n = len({run for group in finding.groups for run in group.runs})
         other, kind = (question.against, "trend") if question.by is None else (question.by.metric, "relation")
         both = f"{count(n, 'run')} with both {question.metric} and {other}"
+        if question.predictors is not None:
+            many = count(len(question.predictors), "number")
+            both, kind = f"{count(n, 'run')} with {question.metric} and all {many}", "prediction"
         return f"not enough runs: {both}; a {kind} needs {FEWEST}."
     shown = (" vs " if len(finding.groups) == 2 else ", ").join(_means(finding.groups, unit))
     if finding.effect is not None:
@@ -106,7 +113,10 @@ def _trend(question: Question, finding: Finding, clear: bool) -> str:
 
 def _equal(question: Question, finding: Finding, unit: str, clear: bool) -> str:
     shown = " vs ".join(_means(finding.groups, unit))
-    margin = f"±{number(question.margin or 0.0)} {unit}".rstrip()
+    margin = f"±{number(in_units(question, finding.groups) or 0.0)} {unit}".rstrip()
+    if question.share is not None:
+        whole = "" if question.keeps is not None else f" of the mean of {finding.groups[-1].name}"
+        margin = f"±{number(100 * question.share)} %{whole} ({margin})"
     if question.keeps is not None:
         value = number(question.keeps)
         if not clear:
@@ -130,11 +140,12 @@ def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -
     y, x = (f"{REDUCED[each.reduce]} {each.metric}" for each in (question.measured, by))
     if x == y:
         y, x = (f"{y} ({factors(each.where)})" if each.where else y for each in (question.measured, by))
+    x = by.name or x
     place = said(question)
     if finding.effect is None:
         return f"no relation of {y} with {x}{place} is shown"
     if question.margin is not None:
-        margin = f"±{number(question.margin)}"
+        margin = f"±{number(float(question.margin))}"
         if not clear:
             return f"whether {x} predicts {y}{place} beyond {margin} or stays within that is not shown"
         if finding.supports:
@@ -143,20 +154,24 @@ def _relation(question: Question, by: Measured, finding: Finding, clear: bool) -
     if clear:
         return f"{y} {'rises' if finding.effect.value > 0 else 'falls'} with {x}{place}"
     least = finding.detectable
-    known = f": a rho of {number(least.value)} would have been found four times in five" if least else ""
+    found = "would have been found four times in five"
+    known = f": {_article(question)} of {number(least.value)} {found}" if least else ""
     return f"no evidence at this n that {x} predicts {y}{place}{known}"
+
+
+def _article(question: Question) -> str:
+    return {"pearson": "an r", "kendall": "a correlation"}.get(question.test or "", "a rho")
 
 
 def _evidence(question: Question, finding: Finding, p_corrected: float | None, by: str) -> list[str]:
     parts: list[str] = []
     if finding.effect is not None:
-        shown = f"{finding.effect.name} {number(finding.effect.value)}"
+        told = finding.effect if finding.p is None or finding.weighed is None else finding.weighed
+        shown = f"{told.name} {number(told.value)}"
         if finding.p is None:
-            ends = "exactly, in every run" if finding.effect.low == finding.effect.high else "not tested"
-        elif finding.weighed is not None:
-            ends = interval(finding.weighed, "90 %")
+            ends = "exactly, in every run" if told.low == told.high else "not tested"
         else:
-            ends = interval(finding.effect)
+            ends = interval(told, "90 %" if told is finding.weighed else "95 %")
         parts.append(f"{shown}, {ends}" if ends else shown)
     elif finding.warnings:
         parts.append(finding.warnings[0])
@@ -170,8 +185,11 @@ def _evidence(question: Question, finding: Finding, p_corrected: float | None, b
 
 def _size(question: Question, finding: Finding) -> str:
     noun = "runs"
-    if question.unit == "layer":
-        noun = f"layers of {count(len({run for group in finding.groups for run in group.runs}), 'run')}"
+    if question.nested:
+        noun = f"runs with all their {question.unit}s"
+    elif question.unit != "run":
+        runs = {run for group in finding.groups for run in group.runs}
+        noun = f"{question.unit}s of {count(len(runs), 'run')}"
     if question.by is not None:
         return count(len({run for group in finding.groups for run in group.runs}), "run")
     if question.by_depth:

@@ -1,4 +1,4 @@
-"""A number against a numeric factor of the runs: Spearman's rank correlation with a permutation p.
+"""A number against a numeric factor of the runs: a correlation, Spearman's unless another is asked for.
 
 Groups of runs differ in more than the factor, and each has its own range of it: gentle rates for one method
 are fierce for another. So runs are ranked and shuffled within their groups, wherever a group has several
@@ -7,166 +7,172 @@ values of the factor; only a factor that tells groups apart, such as one rank fo
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from tunescope.stats import power
 from tunescope.stats.claim import Claim
+from tunescope.stats.coefficient import PEARSON, SPEARMAN, Coefficient, coefficient
 from tunescope.stats.finding import Effect, Finding, GroupSummary
-from tunescope.stats.intervals import Floats, Values, constant, pearson_interval, spearman_interval
-from tunescope.stats.orders import SHUFFLES, counted, orders
+from tunescope.stats.intervals import Floats, constant
+from tunescope.stats.partial import Held
 from tunescope.stats.twogroup import FEWEST
 from tunescope.stats.words import listed, number
+from tunescope.study.chosen_test import Test
 
 ALPHA = 0.05
 
 Stratum = tuple[Floats, Floats]  # factor and value of runs that may be shuffled among themselves
 
 
-def trend(groups: Sequence[GroupSummary], factor: str, claim: Claim) -> Finding:
-    """Correlate the values of all groups' runs, at least three in all, with a numeric factor of the runs.
+@dataclass(frozen=True)
+class Strata:
+    """The runs of a trend.
 
-    The effect is Spearman's ρ, which asks only for a monotone relation; Pearson's r stands beside it, on
-    log₁₀ of the factor where that is positive and spans a factor of ten.
+    Args:
+        each: of every group, factor and value.
+        within: those of the groups that vary the factor; empty where none does.
+        used: what is correlated, stratum by stratum.
     """
-    base = Finding(claim=claim.text, groups=tuple(groups))
+
+    each: Mapping[str, Stratum]
+    within: Mapping[str, Stratum]
+    used: tuple[Stratum, ...]
+
+    @property
+    def place(self) -> str:
+        """Where the trend is read, in words."""
+        return " within groups" if len(self.used) > 1 else ""
+
+    def taking_part(self, groups: Sequence[GroupSummary]) -> tuple[GroupSummary, ...]:
+        """The groups that the trend is read in."""
+        return tuple(group for group in groups if group.name in self.within or not self.within)
+
+
+def strata(groups: Sequence[GroupSummary], factor: str) -> Strata | str:
+    """Which runs can be held against which, or why none can."""
     each = {group.name: _stratum(group, factor) for group in groups if group.n}
-    everything = _together(list(each.values()))
+    everything = together(list(each.values()))
     for name, values in zip((factor, "the metric"), everything, strict=True):
         if constant(values):
-            same = f"{name} has the same value in every run: there is no trend to look for"
-            return replace(base, warnings=(same,))
+            return f"{name} has the same value in every run: there is no trend to look for"
     within = {name: stratum for name, stratum in each.items() if np.ptp(stratum[0]) > 0}
-    strata = list(within.values()) or [everything]
-    if within:
-        base = replace(base, groups=tuple(group for group in groups if group.name in within))
-    n = sum(len(x) for x, _ in strata)
-    if n < FEWEST:
+    if within and all(constant(values) for _, values in within.values()):
+        return f"within the groups that vary {factor}, the metric does not vary"
+    return Strata(each, within, tuple(within.values()) or (everything,))
+
+
+def trend(groups: Sequence[GroupSummary], factor: str, claim: Claim, asked: Test | None = None) -> Finding:
+    """Correlate the values of all groups' runs, at least three in all, with a numeric factor of the runs.
+
+    Spearman's ρ and Kendall's τ-b ask only for a monotone relation. Pearson's r, which is asked for or stands
+    beside, is that with log₁₀ of the factor where that is positive and spans a factor of ten.
+
+    Args:
+        groups: with the factor among those of their runs.
+        factor: its name.
+        claim: what is asked.
+        asked: `spearman`, `pearson` or `kendall`; None: Spearman.
+    """
+    base = Finding(claim=claim.text, groups=tuple(groups))
+    runs = strata(groups, factor)
+    if isinstance(runs, str):
+        return replace(base, warnings=(runs,))
+    base = replace(base, groups=runs.taking_part(groups))
+    if sum(len(x) for x, _ in runs.used) < FEWEST:
         return base
-    place = " within groups" if len(strata) > 1 else ""
-    found = spearman(strata)
-    if found is None:
-        return replace(base, warnings=(f"within the groups that vary {factor}, the metric does not vary",))
-    rho, p = found
-    effective = n - len(strata) + 1  # each further group costs one mean
-    low, high = spearman_interval(rho, effective) or (None, None)
-    counting = "all" if counted([len(x) for x, _ in strata]) else f"{SHUFFLES:,} random"
+    kind = coefficient(asked)
+    held, name = hold(runs.used, factor, kind)
+    tested = kind.tested(held)
+    value = kind.value(held)
+    if value is None or tested is None:
+        return replace(base, warnings=("too few runs are left to compare within groups",))
+    p, _, how = tested
+    shape = "the question asks for it; " if asked == "spearman" else ""
     return replace(
         base,
-        effect=Effect(f"Spearman's rho{place}", rho, low, high),
-        standardised=pearson(strata, factor),
+        effect=Effect(f"{name}{runs.place}", value, *(kind.ends(held) or (None, None))),
+        standardised=correlated(runs, factor, SPEARMAN if kind is PEARSON else PEARSON),
         p=p,
-        test=f"Spearman's rank correlation{place}",
-        why=f"the relation need not be straight; p from {counting} orders of the runs{place}, "
-        "interval by Bonett and Wright",
-        detectable=power.correlation(effective),
-        beside=tuple(_beside(factor, within, each, everything)),
-        warnings=tuple(_warnings(strata, rho, within)),
+        test=f"{kind.whose} {kind.test}{runs.place}",
+        why=f"{shape}{kind.shape}; {how}, interval by {kind.interval}",
+        detectable=power.correlation(held.effective),
+        beside=tuple(_beside(factor, runs, kind)),
+        warnings=tuple(_warnings(runs, factor, value, kind)),
     )
 
 
-def spearman(strata: Sequence[Stratum]) -> tuple[float, float] | None:
-    """Spearman's ρ within strata (one stratum: the plain one; ties get mean ranks), two-sided permutation p.
+def hold(used: Sequence[Stratum], factor: str, kind: Coefficient) -> tuple[Held, str]:
+    """Runs of several strata as they are correlated, and what the coefficient is then called.
 
-    Ranks are divided by nₛ + 1 and centred in each stratum, then correlated over all. All orders are counted
-    where there are at most 8! of them; else 9,999 seeded shuffles and the order at hand. None where the
-    factor or the value varies in no stratum.
-
-    Args:
-        strata: pairs of factor and value, each of shape (nₛ,).
-
-    >>> rho, p = spearman([(np.array([1.0, 2.0, 3.0, 4.0]), np.array([10.0, 20.0, 30.0, 40.0]))])
-    >>> round(rho, 12), round(p, 4)
-    (1.0, 0.0833)
-    """
-    u, v = ([_ranks(stratum[axis]) for stratum in strata] for axis in (0, 1))
-    length = math.sqrt(sum(part @ part for part in u) * sum(part @ part for part in v))
-    if length == 0:
-        return None
-    seen = sum(a @ b for a, b in zip(u, v, strict=True))
-    null = orders(u, [part[:, None] for part in v])
-    given = 0 if counted([len(part) for part in u]) else 1
-    extreme = int(np.count_nonzero(np.abs(null) >= abs(seen) - 1e-12 * length))
-    return _coefficient(seen / length), (extreme + given) / (null.size + given)
-
-
-def pearson(strata: Sequence[Stratum], factor: str) -> Effect | None:
-    """Pearson's r within strata with Fisher's interval, on log₁₀ of a factor that is positive over a decade.
-
-    None where the factor or the value varies in no stratum.
-
-    >>> pearson([(np.array([1e-5, 1e-4, 1e-3]), np.array([1.0, 2.0, 3.0]))], "lr").name
+    >>> hold([(np.array([1e-5, 1e-4, 1e-3]), np.array([1.0, 2.0, 3.0]))], "lr", PEARSON)[1]
     "Pearson's r with log10(lr)"
     """
-    x, _ = _together(strata)
-    logarithmic = bool(x.min() > 0 and x.max() / x.min() >= 10 * (1 - 1e-9))
-    u = np.concatenate([_centred(np.log10(a) if logarithmic else a) for a, _ in strata])
-    v = np.concatenate([_centred(b) for _, b in strata])
-    if not (u.any() and v.any()):
-        return None
-    u, v = u / np.abs(u).max(), v / np.abs(v).max()  # squares of very small numbers would be 0
-    r = _coefficient(u @ v / math.sqrt(u @ u * (v @ v)))
-    low, high = pearson_interval(r, len(u) - len(strata) + 1) or (None, None)
-    place = " within groups" if len(strata) > 1 else ""
-    return Effect(f"Pearson's r with {f'log10({factor})' if logarithmic else factor}{place}", r, low, high)
+    x, y = together(used)
+    name = kind.name
+    if not kind.ranks:
+        x, told = spaced(x, factor)
+        name = f"{name} with {told}"
+    codes = np.repeat(np.arange(float(len(used))), [len(part) for part, _ in used])
+    return Held(x, y, codes, codes), name
+
+
+def spaced(x: Floats, factor: str) -> tuple[Floats, str]:
+    """A factor as a straight line wants it, and its name: log₁₀ where it is positive and spans a decade."""
+    if x.min() > 0 and x.max() / x.min() >= 10 * (1 - 1e-9):
+        return np.log10(x), f"log10({factor})"
+    return x, factor
+
+
+def correlated(runs: Strata, factor: str, kind: Coefficient) -> Effect | None:
+    """One coefficient with its interval; None where the factor or the value varies in no stratum."""
+    held, name = hold(runs.used, factor, kind)
+    value = kind.value(held)
+    return None if value is None else Effect(f"{name}{runs.place}", value, *(kind.ends(held) or (None, None)))
+
+
+def together(each: Sequence[Stratum]) -> Stratum:
+    """The runs of several strata, one after the other."""
+    return np.concatenate([x for x, _ in each]), np.concatenate([y for _, y in each])
 
 
 def _stratum(group: GroupSummary, factor: str) -> Stratum:
-    values = np.array(group.values)
+    values = np.array(group.values, float)
     if constant(values):  # what differs by rounding alone has no ranks
         values = np.full_like(values, values[0])
     return np.array([run[factor] for run in group.factors], float), values
 
 
-def _together(strata: Sequence[Stratum]) -> Stratum:
-    return np.concatenate([x for x, _ in strata]), np.concatenate([y for _, y in strata])
+def _alone(stratum: Stratum, factor: str, kind: Coefficient) -> float | None:
+    """The coefficient of one stratum; None where it has no trend to show."""
+    return kind.value(hold([stratum], factor, kind)[0]) if len(stratum[0]) > 2 else None
 
 
-def _centred(values: Floats) -> Floats:
-    return np.zeros_like(values) if constant(values) else values - values.mean()
-
-
-def _ranks(values: Values) -> Floats:
-    return _centred(stats.rankdata(np.asarray(values, float)) / (len(values) + 1))
-
-
-def _rho(stratum: Stratum) -> float | None:
-    """ρ of one stratum; None where it has no trend to show."""
-    u, v = _ranks(stratum[0]), _ranks(stratum[1])
-    length = math.sqrt(u @ u * (v @ v))
-    return _coefficient(u @ v / length) if len(u) > 2 and length > 0 else None
-
-
-def _coefficient(value: float | Floats) -> float:
-    """A correlation without the rounding of its sums, which depends on the order of the runs."""
-    return round(float(value), 12)
-
-
-def _beside(
-    factor: str, within: dict[str, Stratum], each: dict[str, Stratum], everything: Stratum
-) -> Sequence[str]:
+def _beside(factor: str, runs: Strata, kind: Coefficient) -> list[str]:
     found: list[str] = []
-    if len(within) > 1:
-        rhos = [(name, _rho(stratum)) for name, stratum in within.items()]
-        texts = [f"{name} {'–' if rho is None else number(rho)}" for name, rho in rhos]
-        found.append(f"Spearman's rho of each group: {listed(texts)}")
-    if within and len(each) > 1:
-        across = number(_rho(everything) or 0.0)
-        found.append(f"Spearman's rho over all groups at once, whatever else they differ in: {across}")
-        found += [f"{name} has one {factor} only and takes no part" for name in each if name not in within]
+    if len(runs.within) > 1:
+        values = {name: _alone(stratum, factor, kind) for name, stratum in runs.within.items()}
+        texts = [f"{name} {'–' if value is None else number(value)}" for name, value in values.items()]
+        found.append(f"{kind.name} of each group: {listed(texts)}")
+    if runs.within and len(runs.each) > 1:
+        across = number(_alone(together(list(runs.each.values())), factor, kind) or 0.0)
+        found.append(f"{kind.name} over all groups at once, whatever else they differ in: {across}")
+        others = [name for name in runs.each if name not in runs.within]
+        found += [f"{name} has one {factor} only and takes no part" for name in others]
     return found
 
 
-def _warnings(strata: Sequence[Stratum], rho: float, within: dict[str, Stratum]) -> Sequence[str]:
+def _warnings(runs: Strata, factor: str, value: float, kind: Coefficient) -> list[str]:
     found: list[str] = []
-    against = [name for name, stratum in within.items() if (_rho(stratum) or 0.0) * rho < 0]
+    values = {name: _alone(stratum, factor, kind) for name, stratum in runs.within.items()}
+    against = [name for name, own in values.items() if (own or 0.0) * value < 0]
     if against:
         found.append(f"in {listed(against)} the trend runs the other way")
-    ties = math.prod(math.factorial(same) for x, _ in strata for same in Counter(x.tolist()).values())
-    reachable = 2 * ties / math.prod(math.factorial(len(x)) for x, _ in strata)
-    if reachable > ALPHA:
+    same = [often for x, _ in runs.used for often in Counter(x.tolist()).values()]
+    orders = math.prod(math.factorial(len(x)) for x, _ in runs.used)
+    reachable = 2 * math.prod(map(math.factorial, same)) / orders
+    if kind.ranks and reachable > ALPHA:
         found.append(f"at these values of the factor even a perfect order gives p = {number(reachable)}")
     return found

@@ -28,7 +28,7 @@ from tunescope.stats.intervals import (
 from tunescope.stats.pairing import pairing, unused
 from tunescope.stats.reach import out_of_reach
 from tunescope.stats.words import interval, number, p_value
-from tunescope.study.question import Test
+from tunescope.study.chosen_test import Test
 
 FEWEST = 3  # values a group, below which an effect is shown but nothing is tested
 BOOTSTRAP_FROM = 8  # below that many values a resample holds too few different ones to say anything
@@ -68,7 +68,7 @@ def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim, asked: T
         effect=Effect("difference", effect.value, effect.low, effect.high, claim.unit),
         supports=claim.direction * difference > 0 if claim.direction else True,
         pairing=f"paired by {by}" if by else "",
-        ranking=_ranking(first, second, difference, claim.direction),
+        ranking=leading(first, second, difference, claim.direction),
     )
     if error == 0:
         what = "the paired differences do not vary" if by else "neither group varies"
@@ -96,7 +96,8 @@ def two_groups(first: GroupSummary, second: GroupSummary, claim: Claim, asked: T
     )
 
 
-def _ranking(first: GroupSummary, second: GroupSummary, difference: float, direction: int) -> tuple[str, str]:
+def leading(first: GroupSummary, second: GroupSummary, difference: float, direction: int) -> tuple[str, str]:
+    """The names of two groups, the better one first; the higher one where neither end is better."""
     first_leads = difference * (direction or 1) >= 0
     return (first.name, second.name) if first_leads else (second.name, first.name)
 

@@ -19,7 +19,7 @@ class Answer(Finding):
     """The answer to one question, with everything that a reader needs to doubt it.
 
     The fields of `Finding` (claim, groups, effect, standardised, p, test, why, pairing, detectable, ranking,
-    pairs, beside, warnings) and:
+    pairs, predictions, beside, warnings) and:
 
     Args:
         question: as it was declared.
@@ -60,6 +60,7 @@ class Answer(Finding):
             found.append(f"  asked: {self.claim}")
         if self.p is not None:
             found.append(f"  test: {self.test}, {p_value(self.p)} before {self.correction}; {self.why}")
+        found += [f"  {line}" for line in self.beside if self.predictions]
         found += [f"  left out: {count(n, 'run')}, {cause}" for cause, n in self.left_out.items()]
         return found + [f"  note: {warning}" for warning in self.warnings]
 

@@ -66,10 +66,12 @@ def factors(values: Mapping[str, Factor]) -> str:
     )
 
 
-def listed(parts: list[str]) -> str:
-    """A list in words.
+def listed(parts: list[str], most: int | None = None) -> str:
+    """A list in words, the first `most` of it.
 
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], most=2)
+    ('a, b and c', 'a, b and 1 more')
     """
+    if most is not None and len(parts) > most:
+        return f"{', '.join(parts[:most])} and {len(parts) - most} more"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -41,6 +41,9 @@ def _lines(error: ValidationError, cls: type[BaseModel], where: str) -> Iterator
             yield f"{place}: missing; this key is required"
         elif item["type"] == "value_error":
             yield f"{place}: {str(item['msg']).removeprefix('Value error, ')}"
+        elif item["type"] == "too_short":
+            least = item.get("ctx", {}).get("min_length", 1)
+            yield f"{place}: expected at least {least} of them, got {item['input']!r}"
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
             yield f"{place}: {message}, got {item['input']!r}"

@@ -1,8 +1,7 @@
 """A study file: a base, named groups of runs, and the questions they are to answer."""
 
 import itertools
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tunescope.errors import StudyError, nearest
 from tunescope.study.component import Probe, component_class
 from tunescope.study.engine import Engine
+from tunescope.study.plain_yaml import read_yaml
 from tunescope.study.question import Correction, Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
@@ -51,6 +51,21 @@ class Study(Spec):
     questions: tuple[Question, ...] = ()
     correction: Correction = "holm"  # over all questions together
 
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _named_groups(cls, runs: object) -> object:
+        if not isinstance(runs, Mapping) or not runs:
+            raise ValueError(
+                f"the plan is empty: expected groups of runs with names, such as {{full: {{adapt: full}}}}, "
+                f"got {runs!r}"
+            )
+        for group, settings in runs.items():
+            if not isinstance(group, str) or not group.strip():
+                raise ValueError(f"a group's name is a text, got {group!r}; put it in quotes")
+            if not isinstance(settings, Mapping):
+                raise ValueError(f"{group}: expected settings such as {{adapt: full}}, got {settings!r}")
+        return runs
+
     @field_validator("runs")
     @classmethod
     def _known_keys(cls, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -70,35 +85,56 @@ class Study(Spec):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _questions_once(self):
+        for place, question in enumerate(self.questions):
+            if question in self.questions[:place]:
+                raise ValueError(
+                    f"question {question.ask!r} stands twice, and would be corrected for twice; keep one"
+                )
+        return self
+
     def members(self) -> list[Member]:
         """Every run of the study, in the order of the file: groups × listed values × seeds.
 
         Raises:
-            StudyError: a run that is not valid, named by its group.
+            StudyError: a run that is not valid, named by its group; a group without runs; two runs of a name.
         """
         found = [member for group in self.runs for member in self._group(group)]
-        seen: dict[str, str] = {}
+        seen: dict[str, Member] = {}
         for member in found:
-            if seen.setdefault(member.name, member.group) != member.group:
+            other = seen.setdefault(member.name, member)
+            if other.group != member.group:
                 raise StudyError(f"two runs are both called {member.name!r}; rename one of their groups")
+            if other is not member and other.factors == member.factors:
+                raise StudyError(
+                    f"runs.{member.group}: the run {member.name!r} stands twice, and would count as two: a "
+                    "seed or another value is listed twice; keep one"
+                )
         return found
 
     def _group(self, group: str) -> Iterator[Member]:
         settings = dict(self.runs[group])
-        seeds = settings.pop("seeds", self.seeds)
+        seeds = _seeds(settings.pop("seeds", self.seeds), group)
         train = self.train.model_dump() | settings.pop("train", {})
         shared = {"model": self.model, "image_size": self.image_size, "max_tokens": self.max_tokens}
         if isinstance(settings.get("task"), dict):
             settings["task"] = self.task.model_dump() | settings["task"]
         shared |= {"task": self.task, "transfer": self.transfer, "probes": self.probes}
         listed = dict(_lists(settings))
+        for path, values in listed.items():
+            if not values:
+                place = ".".join(map(str, path))
+                raise StudyError(
+                    f"runs.{group}: {place}: the list is empty, and the group without runs; name a value"
+                )
         label = _labels(listed)
         varied = {path[0] for path in listed} | {"seed"}
         known: dict[str, Any] = {}  # what every run of the group shares, validated with the first
         for values in itertools.product(*listed.values()):
             choice = dict(zip(listed, values, strict=True))
             run = _with(settings, choice) | {"train": train}
-            for seed in [seeds] if isinstance(seeds, int) else seeds:
+            for seed in seeds:
                 spec = RunSpec.parse(shared | run | {"seed": seed} | known, f"runs.{group}")
                 known = known or {name: part for name, part in spec if name not in varied}
                 factors = (
@@ -133,6 +169,14 @@ def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
                 yield (*path, key), entry
 
 
+def _seeds(said: Any, group: str) -> Sequence[Any]:
+    """A group's seeds: a whole number, or a list of some."""
+    seeds = [said] if isinstance(said, int) else said
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
+        raise StudyError(f"runs.{group}: seeds: expected a whole number or a list of some, got {said!r}")
+    return seeds
+
+
 def _with(settings: Mapping[str, Any], choice: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:
     """A deep copy of the settings with one value chosen on each axis."""
 
@@ -158,26 +202,6 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `1e-5` is a number and a key may stand once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # pyright: ignore[reportUnknownMemberType]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def load_study(path: str | Path) -> Study:
     """Read and validate a study file, its runs included.
 
@@ -186,7 +210,7 @@ def load_study(path: str | Path) -> Study:
     """
     path = Path(path)
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        value = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be read ({error.strerror}); give the path of a study file"
