@@ -9,7 +9,7 @@ import torch
 from tunescope.data.examples import Examples
 from tunescope.engine.monitor import LiveMonitor, few, undisturbed
 from tunescope.engine.questions import watched
-from tunescope.errors import Diverged, StudyError
+from tunescope.errors import Diverged, Stopped, StudyError
 from tunescope.methods.method import Method
 from tunescope.models.encoder import Encoder
 from tunescope.models.heads import LinearHead
@@ -17,7 +17,9 @@ from tunescope.probes.measure import measure
 from tunescope.probes.probe import Measurement, Probe, Subject, probes_of
 from tunescope.results.metric import Metric
 from tunescope.results.row import Row
+from tunescope.results.store import Store
 from tunescope.study.run import Monitor, RunSpec
+from tunescope.training.checkpoint import Checkpoint
 from tunescope.training.loop import History, train
 
 NAMES = ("red", "green", "blue")
@@ -84,6 +86,13 @@ def test_rows_are_those_that_the_probes_give_beside_the_base(tiny):
     expected = measure(probes_of(spec), base, Subject(encoder, head, "vision", few_of_each)).rows
     assert table(looked.rows) == table([row for row in expected if not row.metric.endswith(".base")])
     assert {row.metric for row in looked.rows} <= watched(spec)
+    whole = Subject(encoder, head, "vision", SETS)
+    by_hand = {
+        name: found for probe in probes_of(spec) for name, found in probe.measure(whole).arrays.items()
+    }
+    assert sorted(looked.arrays) == ["attention.image_ids", "attention.pooled", "attention.rollout"]
+    for name, found in looked.arrays.items():  # of the images that are shown of the whole set, not of the few
+        np.testing.assert_array_equal(found, by_hand[name])
     splits = {row.split for row in looked.rows}
     assert splits == {"val", "probe", "shift:noisy", "zero_shot:other"}
     assert {row.n for row in looked.rows if row.metric == "transfer.acc1"} == {5}
@@ -176,7 +185,13 @@ def test_everything_is_put_back_after_a_mistake_too(tiny):
     assert all(part.training for part in encoder.model.modules())
 
 
-def run(encoder: Encoder, adapt: Any, monitor: Monitor | None, **settings: Any) -> tuple[History, dict]:
+def run(
+    encoder: Encoder,
+    adapt: Any,
+    monitor: Monitor | None,
+    checkpoint: Checkpoint | None = None,
+    **settings: Any,
+) -> tuple[History, dict]:
     value = {"model": "tiny", "task": {"data": "colours"}, "adapt": adapt, "lr": 1e-2}
     settings = {"epochs": 2, "batch_size": 4, "augment": "crop_flip"} | settings
     spec = RunSpec.model_validate(value | {"train": settings})
@@ -186,7 +201,8 @@ def run(encoder: Encoder, adapt: Any, monitor: Monitor | None, **settings: Any) 
     torch.manual_seed(0)
     assert isinstance(spec.adapt, Method)
     installed = spec.adapt.install(encoder)
-    history = train(encoder, installed, head, spec, SETS["train"], SETS["val"], monitor=watching)
+    given = {"monitor": watching, "checkpoint": checkpoint}
+    history = train(encoder, installed, head, spec, SETS["train"], SETS["val"], **given)
     return history, installed.state_dict() | head.state_dict()
 
 
@@ -209,9 +225,28 @@ def test_watched_and_unwatched_runs_end_with_the_same_weights_bit_for_bit(
     assert [r for r in own if r.metric != "training.seconds"] == [
         r for r in plain.rows if r.metric != "training.seconds"
     ]
+    assert watched_run.arrays()["monitor.steps"].tolist() == looks
+    assert watched_run.arrays()["monitor.total"] == 8
     found = [row for row in watched_run.rows if not row.metric.startswith("training.")]
     assert sorted({row.step for row in found if row.step is not None}) == looks
     assert len({(row.metric, row.key) for row in found}) == len(found)
+
+
+def test_what_was_seen_is_kept_over_a_stop(tiny, tmp_path):
+    spec = said([{"kind": "attention", "pictures": 2}])
+    expected = run(tiny("vit"), "full", spec)[0].arrays()
+    asked = iter([False, False, True])
+    unfinished = Store(tmp_path).unfinished("ab" * 32)
+    with pytest.raises(Stopped, match="after step 3"):
+        run(tiny("vit"), "full", spec, Checkpoint(unfinished, 1e9, lambda: next(asked)))
+    found = run(tiny("vit"), "full", spec, Checkpoint(unfinished))[0].arrays()
+    assert found.keys() == expected.keys()
+    assert found["monitor.steps"].tolist() == [0, 2, 4, 6, 8]
+    assert found["monitor.attention.pooled"].shape == (5, 2, 3, 4, 4)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    first, *_, last = found["monitor.attention.rollout"]
+    assert not np.array_equal(first, last)
 
 
 def test_a_collapse_ends_the_tuning(tiny):

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tiny_study import images, study
 
@@ -10,7 +11,11 @@ from tunescope.results.store import Store
 from tunescope.results.table import Table
 
 LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29573", "-m"]
-RUNS = "{full: {adapt: full, lr: [1.0e-3, 1.0e+30]}, lora: {adapt: {kind: lora, rank: 2}, lr: 1.0e-2}}"
+MONITOR = "{probes: [{kind: attention, pictures: 2}], every: epoch, examples: 4}"
+RUNS = f"""{{
+  full: {{adapt: full, lr: [1.0e-3, 1.0e+30]}},
+  lora: {{adapt: {{kind: lora, rank: 2}}, lr: 1.0e-2, train: {{monitor: {MONITOR}}}}}
+}}"""
 
 
 def test_two_processes_carry_out_a_study_as_one_does(tiny_folder, tmp_path):
@@ -38,3 +43,9 @@ def test_two_processes_carry_out_a_study_as_one_does(tiny_folder, tmp_path):
         found, expected = ([run.value for run in t.per_run(metric)] for t in (table, one.table))
         assert found == pytest.approx(expected, rel=1e-3)
     assert Store(tmp_path / "two" / "store").verify() == []
+    watched = table.runs.to_pylist()[2]["run"]
+    found, expected = (Store(tmp_path / name / "store").read(watched).arrays() for name in ("two", "one"))
+    assert len(expected["monitor.steps"]) > 1
+    assert found.keys() == expected.keys()
+    for name in ("monitor.steps", "monitor.attention.rollout"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3)

@@ -1,5 +1,6 @@
 """The attention probe, every metric against plain loops over eager attention in float64."""
 
+import hashlib
 import math
 from collections import defaultdict
 from statistics import fmean, stdev
@@ -166,7 +167,9 @@ def test_batches_do_not_matter(tiny):
             assert a._replace(value=0, std=0) == b._replace(value=0, std=0)
             assert a.value == pytest.approx(b.value, abs=1e-5)
         assert one.arrays.keys() == (
-            {"attention.rollout", "attention.images"} if tower == "vision" else set()
+            {f"attention.{name}" for name in ("rollout", "pooled", "images", "image_ids")}
+            if tower == "vision"
+            else set()
         )
 
 
@@ -191,6 +194,13 @@ def test_pictures(tiny, family):
                 reached = (rows[example].mean(0) + np.eye(len(reached))) / 2 @ reached
             row = reached[0, place.prefix_tokens :]
         np.testing.assert_allclose(maps[example].ravel(), row / row.sum(), atol=1e-5)
+        layers = seen.rows[-1:] if place.pooling == "probe" else seen.rows
+        assert arrays["attention.pooled"].shape == (3, len(layers), 4, 4)
+        for rows, ours in zip(layers, arrays["attention.pooled"][example], strict=True):
+            row = rows[example, :, 0].mean(0)[place.prefix_tokens :]
+            np.testing.assert_allclose(ours.ravel(), row / row.sum(), rtol=2e-3)  # float16
+    digest = hashlib.sha256(images[1].tobytes()).digest()
+    assert arrays["attention.image_ids"][1].tobytes() == digest[:8]
 
 
 def test_more_pictures_than_images(tiny):
@@ -219,7 +229,9 @@ def test_attention_collapsed_onto_the_sink_is_measured(tiny, rows):
     queries = module_at(encoder.model, first.q)
     queries.get_parameter("weight").data.zero_()
     queries.get_parameter("bias").data.copy_(1000 * keys[0][0, 0])  # every query asks for [CLS]'s key
-    measured = probe(rows=rows, pictures=0).measure(given).rows
+    found = probe(rows=rows, pictures=1).measure(given)
+    np.testing.assert_allclose(found.arrays["attention.pooled"].sum((2, 3)), 1, rtol=2e-3)
+    measured = found.rows
     assert all(math.isfinite(row.value) for row in measured)
     first_layer = {row.metric: row.value for row in measured if (row.layer, row.head) == (0, 0)}
     assert first_layer["attention.sink_mass"] == 1

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ class LiveMonitor:
     The test split is left out altogether. Shifts and zero-shot tasks are watched where the run has them, but
     the run is stopped by rows of the `val` and `probe` splits alone: no choice is made on what is tested.
 
+    Pictures are of the images that the same probe shows of the whole set, so that they can be laid beside
+    what is measured after tuning; of each look the arrays that a probe follows are kept (`Probe.followed`).
+
     Tuning goes on as if nobody had looked: random states, training modes and gradients are put back. What is
     measured is in float32, also where the steps are under autocast.
 
@@ -50,13 +54,12 @@ class LiveMonitor:
 
     def __init__(self, spec: Monitor, encoder: Encoder, tower: str, examples: dict[str, Examples]):
         check_monitor(spec)
-        self.every = spec.every
+        self.every: int | Literal["epoch"] = spec.every
         self._rule = spec.stop_on_collapse
         self._probes = probes_of(spec)
         self._encoder, self._tower = encoder, tower
-        self._examples = {
-            split: few(part, spec.examples) for split, part in examples.items() if split not in UNSEEN
-        }
+        self._whole = {split: part for split, part in examples.items() if split not in UNSEEN}
+        self._examples = {split: few(part, spec.examples) for split, part in self._whole.items()}
         with undisturbed(encoder.model):
             self._base = self._observe(None, 0)
 
@@ -70,7 +73,8 @@ class LiveMonitor:
             head: the head that is trained.
 
         Returns:
-            the rows, and in plain words why the run should end here, if it should.
+            the rows, in plain words why the run should end here, if it should, and the arrays that are
+            followed.
 
         Raises:
             Diverged: the model's features are not finite any more.
@@ -78,12 +82,15 @@ class LiveMonitor:
         """
         with undisturbed(self._encoder.model, head):
             active = self._observe(head, step) if step else self._base
-            found = derive(self._probes, self._base, active).rows
-        rows = [row._replace(step=step) for row in found if not row.metric.endswith(".base")]
-        return Looked(rows, self._cause(step, rows))
+            found = derive(self._probes, self._base, active)
+        rows = [row._replace(step=step) for row in found.rows if not row.metric.endswith(".base")]
+        followed = [name for probe in self._probes for name in probe.followed if name in found.arrays]
+        return Looked(rows, self._cause(step, rows), {name: found.arrays[name] for name in followed})
 
     def _observe(self, head: nn.Module | None, step: int) -> Observed:
-        subject = Subject(self._encoder, head, self._tower, self._examples, change=self.change)
+        subject = Subject(
+            self._encoder, head, self._tower, self._examples, change=self.change, whole=self._whole
+        )
         try:
             return observe(self._probes, subject)
         except ModelError:

@@ -226,7 +226,8 @@ def carry_out(
         save_file(
             {k: v.contiguous().cpu() for k, v in tuned.weights().items()}, folder / "weights.safetensors"
         )
-        write_arrays(folder / "arrays.safetensors", result)
+        seen = replace(result, arrays=result.arrays | tuned.history.arrays())
+        write_arrays(folder / "arrays.safetensors", seen)
         rows = [*tuned.history.rows, *result.rows, *_skipped(tuned.examples)]
         _write(folder, planned, outcome, rows, tuned.history.log)
 

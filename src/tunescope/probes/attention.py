@@ -31,7 +31,7 @@ class AttentionProbe(Probe):
         rows: which queries.
         towers: which towers; none named = the tuned one.
         split: which examples.
-        pictures: how many images get an attention rollout map.
+        pictures: how many images get maps of attention.
     """
 
     kind: str = "attention"
@@ -74,21 +74,24 @@ class AttentionProbe(Probe):
         ),
     )
     source: ClassVar[str] = "Raghu et al. 2021; Zhai et al. 2023; Darcet et al. 2023"
+    followed: ClassVar[tuple[str, ...]] = ("attention.rollout", "attention.pooled", "attention.image_ids")
 
     def measure(self, subject: Subject) -> Measurement:
-        """Rows per tower, layer and head; `attention.rollout` [K, grid, grid] and `attention.images`.
+        """Rows per tower, layer and head; and maps of attention over images, as `pictures.pictures` has them.
 
         Raises:
             StudyError: the split is not there, or is empty.
             MethodError: the model has no such tower.
             ModelError: attention that is not a probability any more.
         """
-        from tunescope.probes.structure import pictures, structure
+        from tunescope.probes.pictures import pictures
+        from tunescope.probes.structure import structure
 
         examples = self.examples(subject, self.split)
         rows, arrays = [], {}
         for tower in self.towers or (subject.tower,):
             rows += structure(subject, tower, examples, every_query=self.rows == "all", split=self.split)
             if tower == "vision" and self.pictures:
-                arrays = pictures(subject.encoder, examples.inputs, self.pictures)
+                images = (subject.whole or subject.examples)[self.split].inputs
+                arrays = pictures(subject.encoder, images, self.pictures)
         return Measurement(rows, arrays)

@@ -32,6 +32,8 @@ class Subject:
         head: the trained head on the encoder's features; None where nothing was trained (the base).
         tower: the tower that the task tunes.
         examples: by split: `val`, `probe`, `test`, `shift:<data>`, `zero_shot:<data>`.
+        whole: the sets that `examples` are a few of, so that pictures are of the same images however many are
+            measured; None where `examples` are whole.
         batch_size: examples per forward pass.
         change: gives the change of the model's own weights, as it is when called; None where nothing has
             changed them: the base model, and the tuned one with its adapter off.
@@ -48,6 +50,7 @@ class Subject:
     batch_size: int = 128
     change: "Callable[[], WeightChange] | None" = None
     head_origin: "dict[str, Tensor] | None" = None
+    whole: "dict[str, Examples] | None" = None
     kept: Kept = field(default_factory=InMemory)
     progress: Progress = silent
 
@@ -65,9 +68,13 @@ class Measurement:
 
 
 class Probe(Component, ABC):
-    """A measurement. `metrics` declares every name it writes; base, change and the like are derived."""
+    """A measurement. `metrics` declares every name it writes; base, change and the like are derived.
+
+    `followed` names those of its arrays that a live monitor keeps of every look: small ones.
+    """
 
     metrics: ClassVar[tuple[Metric, ...]] = ()
+    followed: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def measure(self, subject: Subject) -> Measurement:

@@ -2,17 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tunescope.data.examples import Examples
-from tunescope.data.sample import spread
 from tunescope.models import rows as on
-from tunescope.models.encoder import TEXT_BATCH, Encoder
+from tunescope.models.encoder import TEXT_BATCH
 from tunescope.models.modelmap import Tower
 from tunescope.models.seam import BlockRows, watch
 from tunescope.probes.probe import Subject
@@ -161,35 +159,3 @@ def _widen(rows: Float[np.ndarray, "h n"], width: int) -> np.ndarray:
 
 def _numpy(values: Tensor) -> np.ndarray:
     return values.cpu().numpy().astype(np.float64)
-
-
-def _between_tokens(prefix_keys: int, block: BlockRows) -> Float[Tensor, "b 1 n n"]:
-    """Mean over heads, each row renormalised over tokens: nothing flows from a key of no token."""
-    return block.logits[..., prefix_keys:].softmax(-1).mean(1, keepdim=True)
-
-
-def pictures(encoder: Encoder, images: UInt8[np.ndarray, "n s s 3"], count: int) -> dict[str, np.ndarray]:
-    """Where the pooling token looks, on images spread evenly over the set.
-
-    Returns:
-        `attention.images`, uint8 [K, S, S, 3], and `attention.rollout`, float32 [K, grid, grid]: per image
-        the pooled row of the rollout over patches, of sum 1; where an attention head pools, its probe row,
-        averaged over heads.
-    """
-    place = encoder.map.tower("vision")
-    assert place.grid is not None
-    some = images[spread(count, len(images))]
-    with torch.no_grad():
-        pixels = encoder.pixels(some)
-        if place.pooling == "cls":
-            reduce = partial(_between_tokens, place.prefix_keys)
-            with watch(encoder, "vision", "all", reduce=reduce) as seen:
-                encoder.image_features(pixels)
-            layers = [seen.reduced[i] for i in range(len(place.blocks))]
-            row = on.rollout(layers, place.prefix_tokens)[:, 0]
-        else:
-            with watch(encoder, "vision") as seen:
-                encoder.image_features(pixels)
-            row, _ = on.patches(seen.rows[-1].mean(1), seen.prefix_tokens)
-    maps = _numpy(row).astype(np.float32).reshape(len(some), *place.grid)
-    return {"attention.rollout": maps, "attention.images": np.asarray(some)}

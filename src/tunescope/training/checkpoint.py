@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -76,6 +77,8 @@ class Checkpoint:
             "stopped": history.stopped,
             "optimizer": moments,
         }
+        for at, look in history.looks.items():
+            tensors |= {f"look/{at}/{name}": torch.from_numpy(array) for name, array in look.items()}
         copies = {name: value.to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
         def write(folder: Path) -> None:
@@ -115,4 +118,17 @@ class Checkpoint:
         history.rows[:] = [Row(*row) for row in said["rows"]]
         history.log[:] = said["log"]
         history.stopped = said["stopped"]
+        history.looks.clear()
+        history.looks.update(sorted(_looks(tensors).items()))
         return said["step"], said["seconds"]
+
+
+def _looks(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, NDArray]]:
+    """What a live monitor saw, by step and name."""
+    found: dict[int, dict[str, NDArray]] = {}
+    for key, value in sorted(tensors.items()):
+        kind, _, rest = key.partition("/")
+        if kind == "look":
+            step, _, name = rest.partition("/")
+            found.setdefault(int(step), {})[name] = value.numpy()
+    return found

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -37,10 +37,11 @@ OnStep = Callable[[int, int], None]  # called with (step, steps) after every opt
 
 
 class Looked(NamedTuple):
-    """What a live monitor saw, and why the tuning should end here, if it should."""
+    """What a live monitor saw, why the tuning should end here, if it should, and arrays to keep."""
 
     rows: list[Row]
     stop: str | None = None
+    arrays: Mapping[str, NDArray] = {}  # never written to
 
 
 @runtime_checkable
@@ -287,6 +288,7 @@ class _Run:
             self._mode(training=False)
             looked = self.ranks.agree(lambda: monitor.look(step, self.head))
         self.history.rows += looked.rows
+        self.history.saw(step, looked.arrays)
         if looked.stop is not None:
             self.history.stopped = looked.stop
             self.history.rows.append(Row("training.stopped", step))
