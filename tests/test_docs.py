@@ -1,18 +1,33 @@
 """What the documents show works."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from tunescope.cli.main import VERBS
+from tunescope.cli.main import VERBS, parser
 from tunescope.engine.questions import check_questions
 from tunescope.study.component import COMPONENTS, component_class
 from tunescope.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/cluster.md"]
-PAGES += ["tools/README.md", "src/tunescope/results/README.md"]
+PAGES += ["docs/questions.md", "tools/README.md", "src/tunescope/results/README.md"]
+ASKED = """
+study: asked
+model: emoji-clip
+task: {data: emoji/openmoji, label: subgroup}
+transfer: {zero_shot: ["emoji/noto:name"]}
+train: {monitor: {every: epoch, probes: [attention, representation]}}
+probes: [attention, representation, transfer]
+seeds: [0, 1, 2]
+runs:
+  full: {adapt: full, lr: [1e-4, 1e-3]}
+  lora: {adapt: lora, lr: [1e-4, 1e-3]}
+  probe: {adapt: linear_probe, lr: 1e-2}
+questions:
+"""
 
 
 def text(page: str) -> str:
@@ -26,6 +41,18 @@ def test_the_readmes_study_is_valid(tmp_path):
         study = load_study(tmp_path / "study.yaml")
         check_questions(study)
         assert len(study.members()) == (3 + 2 + 1) * 3
+
+
+def test_the_questions_that_are_shown_can_be_asked(tmp_path):
+    blocks = re.findall(r"```yaml\n(.*?)```", text("docs/questions.md"), re.S)
+    (tmp_path / "asked.yaml").write_text(ASKED + "".join(blocks))
+    study = load_study(tmp_path / "asked.yaml")
+    check_questions(study)
+    assert len(study.questions) > 12
+    (console,) = re.findall(r"```console\n(.*?)```", text("docs/questions.md"), re.S)
+    for line in console.splitlines():
+        parsed = parser().parse_args(shlex.split(line.removeprefix("$ tunescope ")))
+        assert parsed.verb == "compare"
 
 
 def test_the_readmes_python_compiles_and_names_what_there_is():
