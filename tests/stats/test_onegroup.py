@@ -53,6 +53,10 @@ def test_it_says_on_which_side(ask):
     assert "above 0" in ask([-value for value in FELL]).sentence
     assert "not shown to differ from −0.19" in ask(FELL, than=-0.19).sentence
     assert Answer.from_json(found.to_json()) == found
+    below = ask(FELL, claim="below")
+    assert (below.verdict, below.claim) == ("yes", "attention.entropy.change of full is below 0")
+    assert ask(FELL, claim="above").verdict == "no"
+    assert ask(FELL, claim="above", than=-0.19).verdict == "unclear"
 
 
 def test_too_few_or_equal_runs_are_not_tested(ask):
@@ -70,9 +74,11 @@ def test_too_few_or_equal_runs_are_not_tested(ask):
         {"compare": ("a", "b")},
         {"compare": None, "against": "lr"},
         {"claim": "equal", "margin": 0.1},
+        {"claim": "above", "margin": 0.1},
+        {"claim": "above", "than": None, "keeps": 0.0},
         {"test": "welch"},
     ],
 )
 def test_mistakes(more):
-    with pytest.raises(ValidationError, match=r"'than'|'test'"):
+    with pytest.raises(ValidationError, match=r"'than'|'test'|'claim'"):
         Question(**{"ask": "?", "metric": METRIC, "compare": ("a",), "than": 0.0} | more)

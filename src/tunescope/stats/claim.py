@@ -39,7 +39,9 @@ def claim(question: Question) -> Claim:
 
 
 def _direction(question: Question, metric: Metric | None) -> int:
-    if question.claim == "equal" or question.than is not None:
+    if question.than is not None:
+        return {"above": 1, "below": -1}.get(question.claim or "", 0)
+    if question.claim == "equal":
         return 0
     if question.reduce == "mean_abs":
         return -1
@@ -67,7 +69,8 @@ def _text(question: Question, direction: int) -> str:
     if question.compare is None:
         return f"{question.metric} rises or falls with {question.against}"
     if question.than is not None:
-        return f"{question.metric} of {listed(list(question.compare))} differs from {number(question.than)}"
+        verb = f"is {question.claim}" if question.claim else "differs from"
+        return f"{question.metric} of {listed(list(question.compare))} {verb} {number(question.than)}"
     if len(question.compare) > 2 or direction == 0:
         return f"{question.metric} differs between {listed(list(question.compare))}"
     first, second = list(question.compare)

@@ -56,8 +56,8 @@ class GroupSummary:
 class Pair:
     """One post-hoc comparison of several groups: mean of `first` − mean of `second`.
 
-    `p_corrected` is Holm's over the pairs of the same question, or that of a test of all of them at once, such
-    as Tukey's; None where a spread of zero allows no test.
+    `p_corrected` is Holm's over the pairs of the same question, or that of a test of all of them at once, as
+    Tukey's is; None where a spread of zero allows no test.
     """
 
     first: str

@@ -36,6 +36,7 @@ def one_group(group: GroupSummary, than: float, claim: Claim) -> Finding:
         claim=claim.text,
         groups=(group,),
         effect=replace(effect, name=f"difference from {number(than)}", unit=claim.unit),
+        supports=claim.direction * difference > 0 if claim.direction else True,
     )
     if error == 0:
         return replace(base, warnings=("the runs do not vary: the difference is exact, nothing to test",))

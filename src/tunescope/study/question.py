@@ -33,6 +33,7 @@ class Measured(Spec):
         if self.name is not None:
             return self.name
         words = {("step", "first"): "first look", ("step", "last"): "last look"}
+        words |= {("layer", ""): "final features"}
         chosen = ", ".join(words.get(item, " ".join(item)) for item in self.where.items())
         return f"{REDUCED[self.reduce]}{self.metric}{f' ({chosen})' if chosen else ''}"
 
@@ -55,9 +56,11 @@ class Question(Spec):
 
     With `compare`, `claim: equal` claims that two groups are the same to within ± `margin`, in the metric's
     unit, or to within a share such as `10%` of the second group's mean; or that one group keeps a value, such
-    as `keeps: 1.0` of a retention. `test` asks for another test than the one that the runs themselves call
-    for: two groups with the same seeds get the paired t test, others Welch's, three and more Welch's analysis
-    of variance; with `against` and `by` it names the correlation, else Spearman's.
+    as `keeps: 1.0` of a retention; `claim: below` or `above`, on which side of `than` it is.
+
+    `test` asks for another test than the one that the runs themselves call for: two groups with the same seeds
+    get the paired t test, others Welch's, three and more Welch's analysis of variance; with `against` and `by`
+    it names the correlation, else Spearman's.
 
     With `unit: layer` or `unit: head` each run gives as many numbers as it has of them. They are no
     replicates: `test: mixed_model` and `test: cluster_bootstrap` know which belong to one run.
@@ -79,7 +82,7 @@ class Question(Spec):
     by_depth: bool = False
     given: tuple[str, ...] = ()  # factors that are held fixed, with `by` and `predictors`
     within: Literal["group"] | None = None
-    claim: Literal["none", "equal"] | None = None
+    claim: Literal["none", "equal", "above", "below"] | None = None
     margin: Margin | None = None
     keeps: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group keeps
     than: Annotated[float, Field(allow_inf_nan=False)] | None = None  # the value that one group differs from
@@ -155,8 +158,15 @@ class Question(Spec):
             )
         if self.compare is not None and len(self.compare) == 1 and self.keeps is None and self.than is None:
             raise ValueError("'compare' needs two groups; one is held against a value with 'than' or 'keeps'")
-        if self.than is not None and (len(self.compare or ()) != 1 or self.claim is not None):
-            raise ValueError("'than' goes with 'compare' of one group, without a claim: that claims 'keeps'")
+        if self.than is not None and (len(self.compare or ()) != 1 or self.claim in ("none", "equal")):
+            raise ValueError(
+                "'than' goes with 'compare' of one group, which may be claimed to be 'above' or 'below'; 'keeps' "
+                "claims that it is equal"
+            )
+        if self.claim in ("above", "below") and self.than is None:
+            raise ValueError(
+                f"'claim: {self.claim}' goes with 'than', the value that one group is held against"
+            )
         return self
 
     @model_validator(mode="after")
@@ -188,7 +198,7 @@ class Question(Spec):
 
     @model_validator(mode="after")
     def _what_goes_with_a_claim(self):
-        if (self.claim is None) != (self.margin is None):
+        if (self.claim in ("none", "equal")) != (self.margin is not None):
             raise ValueError(
                 "'claim' and 'margin' go together: 'none' claims that |rho| is below the margin, 'equal' "
                 "that a difference is"
