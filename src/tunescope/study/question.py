@@ -58,9 +58,9 @@ class Question(Spec):
     unit, or to within a share such as `10%` of the second group's mean; or that one group keeps a value, such
     as `keeps: 1.0` of a retention; `claim: below` or `above`, on which side of `than` it is.
 
-    `test` asks for another test than the one that the runs themselves call for: two groups with the same seeds
-    get the paired t test, others Welch's, three and more Welch's analysis of variance; with `against` and `by`
-    it names the correlation, else Spearman's.
+    `test` asks for another test than the one that the runs themselves call for: two groups with the same
+    seeds get the paired t test, others Welch's, three and more Welch's analysis of variance; with `against`
+    and `by` it names the correlation, else Spearman's.
 
     With `unit: layer` or `unit: head` each run gives as many numbers as it has of them. They are no
     replicates: `test: mixed_model` and `test: cluster_bootstrap` know which belong to one run.
@@ -160,8 +160,8 @@ class Question(Spec):
             raise ValueError("'compare' needs two groups; one is held against a value with 'than' or 'keeps'")
         if self.than is not None and (len(self.compare or ()) != 1 or self.claim in ("none", "equal")):
             raise ValueError(
-                "'than' goes with 'compare' of one group, which may be claimed to be 'above' or 'below'; 'keeps' "
-                "claims that it is equal"
+                "'than' goes with 'compare' of one group, which may be claimed to be 'above' or 'below'; "
+                "'keeps' claims that it is equal"
             )
         if self.claim in ("above", "below") and self.than is None:
             raise ValueError(
