@@ -17,6 +17,7 @@ from tunescope.study.question import Question
 from tunescope.study.study import Study
 
 LAYERS, HEADS, GRID = 6, 4, 6
+STEPS, LOOKS = 45, (0, 9, 18, 27, 36, 45)
 SHIFTS = ("emoji/noto", "emoji/twemoji", "emoji/fluent-3d")
 ZERO_SHOT = "emoji/noto:name"
 
@@ -158,19 +159,37 @@ def by_run(found: Mapping[str, Mapping[str, NDArray]]) -> Callable[[str], Mappin
     return lambda run: found.get(run, {})
 
 
-def published(made: Table, count: int = 4) -> dict[str, dict[str, NDArray]]:
-    """Attention maps of every run that is done: higher learning rates look at fewer patches."""
+def published(made: Table, count: int = 4, steps: tuple[int, ...] = LOOKS) -> dict[str, dict[str, NDArray]]:
+    """Attention maps of every run that is done: higher learning rates look at fewer patches, step by step."""
     images = np.stack([_image(i) for i in range(count)])
     found: dict[str, dict[str, NDArray]] = {}
     for index, run in enumerate(made.runs.to_pylist()):
         if run["status"] == "done":
             sharp = min(6.0, 1 + 0.5 * (run["lr"] / 1e-4) ** 0.4 * (run["group"] != "probe"))
+            looks = [1 + (sharp - 1) * step / STEPS for step in steps]
+            ids = np.arange(8 * count, dtype=np.uint8).reshape(count, 8)
             found[run["run"]] = {
                 "attention.rollout": _maps(count, sharp, index),
                 "attention.rollout.base": _maps(count, 1.0, 99),
+                "attention.pooled": _by_layer(count, sharp, index),
+                "attention.pooled.base": _by_layer(count, 1.0, 99),
                 "attention.images": images,
+                "attention.image_ids": ids,
             }
+            if steps:
+                found[run["run"]] |= {
+                    "monitor.steps": np.array(steps),
+                    "monitor.total": np.array(STEPS),
+                    "monitor.attention.rollout": np.stack([_maps(count, s, index) for s in looks]),
+                    "monitor.attention.pooled": np.stack([_by_layer(count, s, index) for s in looks]),
+                    "monitor.attention.image_ids": np.stack([ids] * len(steps)),
+                }
     return found
+
+
+def _by_layer(count: int, sharp: float, seed: int) -> NDArray[np.float16]:
+    layers = [_maps(count, 1.5 * sharp * (layer + 2) / LAYERS, seed + layer) for layer in range(LAYERS)]
+    return np.stack(layers, axis=1).astype(np.float16)
 
 
 def _maps(count: int, sharp: float, seed: int) -> NDArray[np.float32]:

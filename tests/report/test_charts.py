@@ -9,22 +9,6 @@ from tunescope.report import charts, frames, theme
 from tunescope.report.figures import FIGURES
 
 
-def test_learning_rate_has_a_dot_for_each_run_that_is_done(table):
-    entropy, accuracy, retention = charts.learning_rate(table)
-    for chart in (entropy, accuracy, retention):
-        assert len(records(chart)[0]) == 19
-        assert "full lr=0.001 seed=2" not in {record["run"] for record in records(chart)[0]}
-    magnitudes = [abs(row["value"]) for row in rows(table, "attention.entropy.change", run="run00")]
-    first = next(record for record in records(entropy)[0] if record["run"] == "full lr=1e-05 seed=0")
-    assert first["value"] == pytest.approx(math.fsum(magnitudes) / len(magnitudes), abs=1e-12)
-    assert first["lr"] == 1e-5
-
-
-def test_learning_rate_needs_two_of_them():
-    study = made_up.study(runs={"full": {"adapt": "full", "lr": 1e-4}})
-    assert charts.learning_rate(made_up.table(study)) == []
-
-
 def test_trade_off_pairs_test_accuracy_with_retention(table):
     (chart,) = charts.trade_off(table)
     dots = next(found for found in records(chart) if "rank" in found[0])
@@ -80,8 +64,10 @@ def test_a_run_in_two_groups_is_drawn_in_both():
     shared = table.runs.to_pylist()
     shared[2]["run"] = shared[0]["run"]
     table = made_up.Table(table.rows, made_up.pa.Table.from_pylist(shared, schema=table.runs.schema))
-    _, accuracy, _ = charts.learning_rate(table)
-    drawn = {record["run"]: record["value"] for record in records(accuracy)[0]}
+    (chart,) = charts.trade_off(table)
+    drawn = {
+        record["run"]: record["x"] for record in next(found for found in records(chart) if "rank" in found[0])
+    }
     assert drawn["a lr=0.0001 seed=0"] == drawn["b lr=0.0001 seed=0"]
 
 

@@ -28,7 +28,7 @@ def test_a_comparison_shows_means_intervals_and_every_run(answers, table):
         assert [dot["value"] for dot in dots if dot["group"] == group.name] == list(group.values)
     assert (
         chart.to_dict()["layer"][2]["encoding"]["x"]["title"]
-        == "mean magnitude of attention.entropy.change (nats)"
+        == "mean magnitude of change of attention entropy (nats)"
     )
 
 
@@ -64,7 +64,7 @@ def test_a_question_by_another_number_shows_both_of_every_run(answers, table):
         assert pairs == list(zip(group.by, group.values, strict=True))
     (marks,) = chart.to_dict()["layer"]
     x, y = marks["encoding"]["x"], marks["encoding"]["y"]
-    assert (x["title"], y["title"]) == ("largest transfer.acc1.retention", "attention.entropy.change")
+    assert (x["title"], y["title"]) == ("largest accuracy kept", "change of attention entropy")
     assert "values" not in x["axis"]
     assert "type" not in x["scale"]
     assert marks["encoding"]["color"]["field"] == "group"
@@ -111,4 +111,4 @@ def test_depths_of_runs_are_shown_as_groups_of_their_own(answers, table):
     chart = evidence(replace(answers[0], question=asked, groups=parts), frames.groups(table))
     assert chart is not None
     assert [mean["label"] for mean in records(chart)[1]] == ["early", "middle", "late"]
-    assert chart.to_dict()["layer"][2]["encoding"]["x"]["title"] == "attention.entropy.change (nats)"
+    assert chart.to_dict()["layer"][2]["encoding"]["x"]["title"] == "change of attention entropy (nats)"

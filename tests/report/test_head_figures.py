@@ -73,7 +73,7 @@ def of_setting(found, **more):
 def test_a_study_without_a_probe_of_heads_has_no_part_about_them(study):
     plain = made_up.table(study)
     assert head_figures(plain) == ()
-    assert not KEYS & {figure.key for figure in figures(plain)}
+    assert not KEYS & {figure.key for figure in figures(plain, [])}
 
 
 def test_every_part_is_there_and_fits_the_schema(drawn):

@@ -83,7 +83,7 @@ def without(table, *metrics: str) -> Table:
 def test_a_study_without_a_probe_of_the_landscape_has_no_part_about_it(study):
     plain = made_up.table(study)
     assert landscape_figures(plain) == ()
-    assert not KEYS & {figure.key for figure in figures(plain)}
+    assert not KEYS & {figure.key for figure in figures(plain, [])}
 
 
 def test_every_part_is_there_and_fits_the_schema(drawn):

@@ -39,8 +39,7 @@ def test_every_chart_is_drawn_with_its_caption_and_its_numbers(written, table):
     assert stems >= {
         "answer-1",
         "entropy",
-        "learning-rate-1",
-        "learning-rate-3",
+        "sweeps",
         "trade-off",
         "cost",
         "shifts",
@@ -64,8 +63,8 @@ def test_attention_maps_are_pictures_without_numbers(written):
 
 
 def test_the_numbers_are_those_of_the_table(written, table):
-    with written["learning-rate-2.csv"].open(newline="", encoding="utf-8") as file:
-        found = {row["run"]: float(row["value"]) for row in csv.DictReader(file)}
+    with written["trade-off.csv"].open(newline="", encoding="utf-8") as file:
+        found = {row["run"]: float(row["x"]) for row in csv.DictReader(file)}
     values = table.per_run("transfer.acc1", {"split": "test", "component": "trained"})
     expected = {value.name: value.value for value in values}
     assert found == {f"'{name}" if name[0] == "=" else name: value for name, value in expected.items()}
@@ -82,7 +81,7 @@ def test_no_cell_is_a_formula(written):
 
 
 def test_a_chart_that_fills_the_page_is_seven_inches_wide(written):
-    root = ElementTree.parse(written["learning-rate-1.svg"]).getroot()
+    root = ElementTree.parse(written["trade-off.svg"]).getroot()
     assert float(root.get("width", "0")) == pytest.approx(504, abs=1)
 
 
@@ -99,7 +98,7 @@ def test_the_same_table_gives_the_same_files(written, study, table, tmp_path):
 
 
 def test_pdf_and_png_hold_a_drawing(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(paper, "figures", lambda table: [])
+    monkeypatch.setattr(paper, "figures", lambda table, answers: [])
     made = made_up.table(study)
     answer = made_up.answers(made, ("lora", "=full"))[:1]
     for folder in ("first", "again"):

@@ -7,7 +7,6 @@ import altair as alt
 
 from tunescope.report import frames, theme
 from tunescope.report.columns import unfolded
-from tunescope.report.frames import ENTROPY
 from tunescope.report.quality import PERCENT, TEST, quality
 
 if TYPE_CHECKING:
@@ -19,60 +18,6 @@ RETENTION = "transfer.acc1.retention"
 ZERO_SHOT = {"split": "zero_shot:*"}
 
 POINTS_AT_MOST = 80  # of one training curve
-
-
-def learning_rate(table: "Table") -> list[theme.Layers]:
-    """What the learning rate drives: a chart for each quantity, a line for each group, a dot for each run."""
-    good = quality(table)
-    quantities = (
-        (ENTROPY, None, True, "mean |entropy change| of a head, nats", "~g"),
-        (good.metric, TEST, False, f"test {good.name}, trained head", good.axis),
-        (RETENTION, ZERO_SHOT, False, "zero-shot accuracy, after / before", PERCENT),
-    )
-    drawn = (
-        _against_lr(table, frames.per_run(table, metric, where, magnitude=magnitude), title, form)
-        for metric, where, magnitude, title, form in quantities
-    )
-    return [chart for chart in drawn if chart is not None]
-
-
-def _against_lr(table: "Table", values: dict[str, float], title: str, form: str) -> theme.Layers | None:
-    records = [
-        {"group": run.group, "run": run.name, "lr": run.lr, "value": values[run.id]}
-        for run in frames.done(table)
-        if run.id in values and run.lr is not None
-    ]
-    rates = sorted({record["lr"] for record in records})
-    if len(rates) < 2:
-        return None
-    base = alt.Chart(alt.Data(values=records)).encode(
-        x=alt.X(
-            "lr:Q",
-            title="learning rate",
-            scale=alt.Scale(type="log", padding=14, nice=False),
-            axis=alt.Axis(values=_ticks(rates), format="~e", labelOverlap="greedy", labelSeparation=6),
-        ),
-        color=theme.colour(frames.groups(table), [record["group"] for record in records]),
-    )
-    line = base.mark_line(strokeWidth=1.8, opacity=0.95).encode(y=alt.Y("mean(value):Q"))
-    dots = base.mark_point(filled=True, size=42, opacity=0.95).encode(
-        y=alt.Y("value:Q", title=None, axis=alt.Axis(format=form, tickCount=5), scale=alt.Scale(zero=True)),
-        shape=theme.shape(frames.groups(table), [record["group"] for record in records]),
-        tooltip=[alt.Tooltip("run:N"), alt.Tooltip("value:Q", title=title, format=".3f")],
-    )
-    return alt.layer(
-        line,
-        dots,
-        width="container",
-        height=210,
-        title=title,
-        description=f"{title}, against the learning rate, by group.",
-    )
-
-
-def _ticks(rates: Sequence[float]) -> list[float]:
-    """The learning rates themselves as ticks; of many, about eight."""
-    return list(rates[:: -(-len(rates) // 8)])
 
 
 def trade_off(table: "Table") -> list[theme.Layers]:
@@ -173,9 +118,9 @@ def training(table: "Table") -> list[alt.Chart]:
     return [
         chart
         for metric, title, form in (
-            ("training.loss", f"training loss, {loss}", "~g"),
+            ("training.loss", f"training loss, {loss}", ".3~g"),
             ("training.val_acc1", "validation accuracy, trained head", PERCENT),
-            ("training.val_loss", f"validation loss, {loss}", "~g"),
+            ("training.val_loss", f"validation loss, {loss}", ".3~g"),
         )
         if (chart := _curves(table, metric, title, form)) is not None
     ]

@@ -79,5 +79,8 @@ def _panel(
         color=theme.colour(frames.groups(table), order, legend=None),
         tooltip=[alt.Tooltip("run:N"), alt.Tooltip("value:Q", title=title, format=".4~g")],
     )
-    mean = base.mark_tick(thickness=2, size=12, color=theme.REFERENCE).encode(x=alt.X("mean(value):Q"))
+    mean = base.mark_tick(thickness=2, size=12, color=theme.REFERENCE).encode(
+        x=alt.X("mean(value):Q"),
+        tooltip=[alt.Tooltip("group:N"), alt.Tooltip("mean(value):Q", title="mean", format=".4~g")],
+    )
     return alt.layer(mean, dots, width=_WIDTH, height=alt.Step(_STEP), title=title)

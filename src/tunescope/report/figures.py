@@ -1,16 +1,23 @@
 """What the page shows below the answers, in order, with the words that go beside each chart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tunescope.report import charts
+from tunescope.report.all_answers import answer_figures
+from tunescope.report.convergence import convergence_figures
 from tunescope.report.cost import cost
+from tunescope.report.dynamics import dynamics_figures
 from tunescope.report.figure import Figure
 from tunescope.report.head_figures import head_figures
 from tunescope.report.heatmap import entropy_by_layer
 from tunescope.report.landscape_figures import landscape_figures
+from tunescope.report.moved_figures import FOLLOWING, before_figures
 from tunescope.report.quality import quality
 from tunescope.report.shifts import heads, shifts
+from tunescope.report.sweeps import sweeps
+from tunescope.stats.verdict import Answer
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
@@ -30,13 +37,16 @@ FIGURES = (
         entropy_by_layer,
     ),
     Figure(
-        "learning-rate",
-        "What the learning rate does",
-        "Each dot is one run, lines join the means of a group. The learning rate is on a logarithmic scale. "
-        "Runs that failed are not drawn.",
-        "There is no curve over learning rates: fewer than two learning rates were measured.",
-        False,
-        charts.learning_rate,
+        "sweeps",
+        "What each setting does",
+        "A row for each setting that was varied: the learning rate, and any rank, number of blocks, weight "
+        "of a penalty or the like that groups list. Each dot is one run; lines join the means of runs that "
+        "differ in nothing else but the seed. What spans a decade is on a logarithmic scale, straight from 0 "
+        "to the smallest number above it. Where a group has one value alone, its dots stand beside the lines "
+        "of the others. Runs that failed are not drawn.",
+        "There is no curve over settings: none was measured at two values.",
+        True,
+        sweeps,
     ),
     Figure(
         "trade-off",
@@ -83,9 +93,13 @@ FIGURES = (
 )
 
 
-def figures(table: "Table") -> tuple[Figure, ...]:
-    """The parts of the page, in words that fit what was measured."""
-    return (*_tuning(table), *head_figures(table), *landscape_figures(table))
+def figures(table: "Table", answers: Sequence[Answer]) -> tuple[Figure, ...]:
+    """The parts of the page, in words that fit what was measured: all answers first."""
+    shown = [*answer_figures(answers), *before_figures(table)]
+    for figure in _tuning(table):
+        shown += [figure, *(FOLLOWING[figure.key](table) if figure.key in FOLLOWING else ())]
+    shown += [*dynamics_figures(table), *convergence_figures(table)]
+    return (*shown, *head_figures(table), *landscape_figures(table))
 
 
 def _tuning(table: "Table") -> tuple[Figure, ...]:

@@ -7,6 +7,7 @@ import altair as alt
 
 from tunescope.report import theme
 from tunescope.report.frames import short
+from tunescope.report.titles import title
 from tunescope.report.predictors import predictors
 from tunescope.stats.finding import GroupSummary
 from tunescope.stats.verdict import Answer
@@ -40,10 +41,7 @@ def _axis(answer: Answer) -> str:
 
 
 def _named(number: Measured) -> str:
-    if number.name is not None:
-        return number.name
-    reduced = {"mean": "", "mean_abs": "mean magnitude of ", "max": "largest ", "min": "smallest "}
-    return reduced[number.reduce] + number.metric
+    return number.name or title(number.metric, number.where, number.reduce)
 
 
 def _label(group: GroupSummary) -> str:
@@ -141,7 +139,7 @@ def _scatter(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
     places = sorted({record["x"] for record in records})
     wide = places[0] > 0 and places[-1] / places[0] >= 10
     drawn = [record["group"] for record in records]
-    title = _named(by) if by else against
+    other = _named(by) if by else against
     values = alt.Undefined if by else places[:: -(-len(places) // 6)]  # a factor has few values: those
     dots = (
         alt.Chart(alt.Data(values=records))
@@ -149,7 +147,7 @@ def _scatter(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
         .encode(
             x=alt.X(
                 "x:Q",
-                title=title,
+                title=other,
                 scale=alt.Scale(type="log", padding=12, nice=False)
                 if wide
                 else alt.Scale(zero=False, padding=12),
@@ -166,11 +164,11 @@ def _scatter(answer: Answer, groups: Sequence[str]) -> theme.Layers | None:
             tooltip=[
                 alt.Tooltip("group:N"),
                 alt.Tooltip("run:N"),
-                *([alt.Tooltip("x:Q", format=".4~g", title=title)] if by else []),
+                *([alt.Tooltip("x:Q", format=".4~g", title=other)] if by else []),
                 alt.Tooltip("value:Q", format=".4~g"),
             ],
         )
     )
     return alt.layer(
-        dots, width="container", height=180, description=f"{_axis(answer)} of every run, against {title}."
+        dots, width="container", height=180, description=f"{_axis(answer)} of every run, against {other}."
     )

@@ -69,7 +69,12 @@ def _lines(tower: str, found: Curves, order: list[str]) -> alt.Chart:
             ),
             color=theme.by_layer(layers),
             detail=alt.Detail("layer:Q"),
-            tooltip=[alt.Tooltip("layer:Q"), alt.Tooltip("step:Q"), alt.Tooltip("update:Q", format=".3~g")],
+            tooltip=[
+                alt.Tooltip("setting:N"),
+                alt.Tooltip("layer:Q"),
+                alt.Tooltip("step:Q"),
+                alt.Tooltip("update:Q", format=".3~g"),
+            ],
         )
         .properties(
             width="container",

@@ -99,6 +99,7 @@ def _curves(good: Quality, records: list[dict[str, Any]]) -> theme.Layers:
     line = base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=22)).encode(
         y=alt.Y("mean:Q"),
         tooltip=[
+            alt.Tooltip("setting:N"),
             alt.Tooltip("ranking:N"),
             alt.Tooltip("share:Q", title="heads taken out", format=".0%"),
             *(alt.Tooltip(f"{end}:Q", format=good.value) for end in ("mean", "low", "high")),

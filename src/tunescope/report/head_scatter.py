@@ -41,6 +41,7 @@ def against_update(found: Sequence[SettingHeads]) -> list[theme.Layers]:
         y=alt.Y("update_relative:Q", title="relative update", scale=OPEN, axis=FEW),
         **by_kind(),
         tooltip=[
+            alt.Tooltip("setting:N"),
             alt.Tooltip("layer:Q"),
             alt.Tooltip("head:Q"),
             alt.Tooltip("kind:N", title="case"),
@@ -73,7 +74,7 @@ def against_update(found: Sequence[SettingHeads]) -> list[theme.Layers]:
 
 OPEN = alt.Scale(zero=False, nice=False, padding=14)
 _KINDS = alt.Legend(columns=1)
-FEW = alt.Axis(tickCount=6, format="~g")
+FEW = alt.Axis(tickCount=6, format=".3~g")
 
 
 def with_kinds(chart: alt.Chart) -> alt.Chart:
@@ -155,6 +156,7 @@ def before_after(found: Sequence[SettingHeads]) -> list[theme.Layers]:
             y=alt.Y("after:Q", title="importance after tuning", scale=OPEN, axis=FEW),
             color=theme.by_layer(layers),
             tooltip=[
+                alt.Tooltip("setting:N"),
                 alt.Tooltip("layer:Q"),
                 alt.Tooltip("head:Q"),
                 alt.Tooltip("before:Q", format=".3~g"),

@@ -120,6 +120,7 @@ def _bars(tower: str, settings: Sequence[SettingHeads]) -> alt.Chart | None:
                 scale=alt.Scale(domain=list(PROJECTIONS), range=[theme.COLOURS[i] for i in (0, 1, 2, 3)]),
             ),
             tooltip=[
+                alt.Tooltip("setting:N"),
                 alt.Tooltip("layer:O"),
                 alt.Tooltip("projection:N"),
                 alt.Tooltip("mean:Q", title="relative update, mean over heads", format=".3~g"),

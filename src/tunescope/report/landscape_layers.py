@@ -100,6 +100,7 @@ def _bars(name: str, title: str, narrowed: str) -> theme.Layers:
         y=alt.Y(f"{name}:Q", title=None, axis=alt.Axis(format=".3~g", tickCount=5)),
         color=alt.Color("case:N", scale=scale, legend=alt.Legend(columns=3, symbolType="square")),
         tooltip=[
+            alt.Tooltip("setting:N"),
             alt.Tooltip("layer:Q"),
             alt.Tooltip(f"{name}:Q", title=name.replace("_", " "), format=".3~g"),
             *(alt.Tooltip(f"{name}_{end}:Q", title=end, format=".3~g") for end in ("low", "high")),

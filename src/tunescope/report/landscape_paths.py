@@ -34,7 +34,7 @@ def paths(table: "Table") -> list[alt.HConcatChart]:
     """Accuracy along the path, then loss: on the left in distribution, on the right what is selected."""
     drawn = (
         _both(table, "acc1", "accuracy", PERCENT, ".1%"),
-        _both(table, "loss", "loss", "~g", ".3~g"),
+        _both(table, "loss", "loss", ".3~g", ".3~g"),
     )
     return [chart for chart in drawn if chart is not None]
 

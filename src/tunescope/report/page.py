@@ -17,16 +17,21 @@ import vl_convert
 from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from tunescope.report import formats, frames, maps, theme
+from tunescope.report import filters, formats, frames, map_section, maps, theme
+from tunescope.report.dashboard import dashboard
 from tunescope.report.figures import figures
 from tunescope.report.forest import evidence
 from tunescope.report.overview import definitions, overview
+from tunescope.report.packed import packed
 from tunescope.report.written import PAGE
 from tunescope.stats.verdict import Answer
 from tunescope.study.study import Study
 
 if TYPE_CHECKING:
     from tunescope.results.table import Table
+
+# In the order in which they run; each may use what those before it declare.
+SCRIPTS = ("filters.js", "records.js", "charts.js", "sort.js", "tables.js", "print.js", "maps.js")
 
 
 @dataclass(frozen=True)
@@ -99,26 +104,33 @@ def render(
     specs: list[Markup] = []
 
     def embed(chart: Any) -> int:
-        specs.append(embedded(theme.spec(chart)))
+        specs.append(embedded(packed(theme.spec(chart))))
         return len(specs) - 1
 
     with debug_mode(False):  # the tests hold every chart against the schema; here that takes most of a second
         charted = [(answer, evidence(answer, groups)) for answer in answers]
         drawn = [(answer, None if chart is None else embed(chart)) for answer, chart in charted]
-        shown = [(figure, [embed(chart) for chart in figure.draw(table)]) for figure in figures(table)]
+        shown = [
+            (figure, [embed(chart) for chart in figure.draw(table)]) for figure in figures(table, answers)
+        ]
+    scripts = [_library(), *map(_part, SCRIPTS)]
+    offered = filters.filters(table, study)
     context = {
         "study": study,
         "made": made,
+        "dashboard": dashboard(table, answers),
         "answers": drawn,
         "figures": shown,
-        "maps": maps.grid(frames.runs(table), arrays),
+        "maps": map_section.section(maps.grid(frames.runs(table), arrays)),
         "no_maps": maps.absent(table),
         "overview": overview(table, study),
         "definitions": definitions(table),
         "specs": specs,
+        "filters": offered,
+        "known": embedded(offered.known),
         "css": Markup(_part("report.css")),
-        "scripts": [Markup(_library()), Markup(_part("report.js"))],
-        "policy": _policy(_library(), _part("report.js")),
+        "scripts": [Markup(script) for script in scripts],
+        "policy": _policy(*scripts),
     }
     return _template().render(context)
 
@@ -167,5 +179,6 @@ def _template() -> jinja2.Template:
         "signed": formats.signed,
         "p": formats.p_value,
         "effect": formats.effect,
+        "embedded": embedded,
     }
     return environment.from_string(_part("report.html.j2"))

@@ -18,7 +18,7 @@ from tunescope.report import frames, maps, theme
 from tunescope.report.each_choice import each_choice
 from tunescope.report.figures import figures
 from tunescope.report.forest import evidence
-from tunescope.report.map_drawing import drawing
+from tunescope.report.map_drawing import drawings
 from tunescope.report.maps import Arrays
 from tunescope.report.sheets import sheets
 from tunescope.results.durable import replace
@@ -93,15 +93,15 @@ def plates(table: "Table", answers: Sequence[Answer], arrays: Arrays) -> list[Pl
             if (chart := evidence(answer, groups)) is not None:
                 words = f"{answer.question.ask}\n\n{answer.sentence}"
                 found.append(Plate(f"answer-{place}", words, _spec(chart)))
-        for figure in figures(table):
+        for figure in figures(table, answers):
             charts = list(figure.draw(table))
             for place, chart in enumerate(charts, 1):
                 name = figure.key if len(charts) == 1 else f"{figure.key}-{place}"
                 found.append(Plate(name, f"{figure.title}\n\n{figure.caption}", _spec(chart)))
         if (grid := maps.grid(frames.runs(table), arrays)) is not None:
-            found.append(
-                Plate("maps", f"What it looks at\n\n{grid.caption}", _spec(drawing(grid)), pictures=True)
-            )
+            found += [
+                Plate(name, words, _spec(chart), pictures=True) for name, words, chart in drawings(grid)
+            ]
     return found
 
 

@@ -31,7 +31,7 @@ class Quality:
 
 
 ACCURACY = Quality("transfer.acc1", "accuracy", PERCENT, ".1%", "nats")
-CORRELATION = Quality("transfer.spearman", "Spearman correlation", "~g", ".3f", "squared error")
+CORRELATION = Quality("transfer.spearman", "Spearman correlation", ".3~g", ".3f", "squared error")
 
 
 def quality(table: "Table") -> Quality:

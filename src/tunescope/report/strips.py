@@ -39,13 +39,16 @@ class Strip:
     chance: float | None = None
 
 
-def strips(found: Sequence[Strip], groups: Sequence[str], description: str) -> list[alt.HConcatChart]:
+def strips(
+    found: Sequence[Strip], groups: Sequence[str], description: str, reference: float | None = None
+) -> list[alt.HConcatChart]:
     """The panels in order of first appearance; nothing of no numbers. Beyond `DOTS_AT_MOST`, no runs.
 
     Args:
         found: what to draw.
         groups: every group of the study, in order, for their colours.
         description: for those who do not see the chart.
+        reference: where every panel has a dashed line; None = nowhere.
     """
     found = [strip for strip in found if strip.runs]
     if not found:
@@ -53,7 +56,14 @@ def strips(found: Sequence[Strip], groups: Sequence[str], description: str) -> l
     lines = list(dict.fromkeys(strip.line for strip in found))
     params, narrowed = choices([{"part": strip.part} for strip in found], "part")
     panels = [
-        _panel([strip for strip in found if strip.panel == title], lines, groups, narrowed, first=not place)
+        _panel(
+            [strip for strip in found if strip.panel == title],
+            lines,
+            groups,
+            narrowed,
+            reference,
+            first=not place,
+        )
         for place, title in enumerate(dict.fromkeys(strip.panel for strip in found))
     ]
     chart = alt.hconcat(*panels, spacing=22).properties(description=description)
@@ -61,7 +71,13 @@ def strips(found: Sequence[Strip], groups: Sequence[str], description: str) -> l
 
 
 def _panel(
-    found: Sequence[Strip], lines: Sequence[str], groups: Sequence[str], narrowed: str, *, first: bool
+    found: Sequence[Strip],
+    lines: Sequence[str],
+    groups: Sequence[str],
+    narrowed: str,
+    reference: float | None,
+    *,
+    first: bool,
 ) -> theme.Layers:
     means, dots = [], []
     for strip in found:
@@ -113,6 +129,10 @@ def _panel(
         chance = chance.mark_tick(thickness=1.5, size=_STEP, color=theme.REFERENCE)
         told = alt.Tooltip("chance:Q", title="by chance", format=".3~g")
         layers.insert(0, chance.encode(x=alt.X("chance:Q"), tooltip=[told]))
+    if reference is not None:
+        rule = alt.Chart(alt.Data(values=[{"reference": reference}]))
+        rule = rule.mark_rule(strokeDash=[4, 4], color=theme.REFERENCE)
+        layers.insert(0, rule.encode(x=alt.X("reference:Q")))
     if dots:
         runs = over(unfolded(dots)).mark_point(size=30, strokeWidth=1.4, opacity=0.9)
         told = [alt.Tooltip("run:N"), alt.Tooltip("value:Q", format=".3~g")]
