@@ -7,8 +7,8 @@ import altair as alt
 
 from tunescope.report import theme
 from tunescope.report.frames import short
-from tunescope.report.titles import title
 from tunescope.report.predictors import predictors
+from tunescope.report.titles import title
 from tunescope.stats.finding import GroupSummary
 from tunescope.stats.verdict import Answer
 from tunescope.study.question import Measured
