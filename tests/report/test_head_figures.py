@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from altair.utils.schemapi import debug_mode
 from report import synthetic_heads as made_up_heads
@@ -12,6 +13,7 @@ from scipy import stats
 from tunescope.report import head_agreement, heads, page, theme
 from tunescope.report.figures import figures
 from tunescope.report.head_figures import head_figures
+from tunescope.results.table import Table
 
 KEYS = {
     "heads",
@@ -239,3 +241,15 @@ def test_a_big_study_stays_small():
         specs = [theme.spec(chart) for figure in drawn.values() for chart in figure.draw(table)]
     assert sum(len(page.embedded(spec).encode()) for spec in specs) < 900_000
     assert drawn["heads"].caption.endswith("Left out for room: 2 of 12 settings; the table has them all.")
+
+
+def test_of_updates_alone_there_is_no_importance_to_draw(study):
+    whole = made_up_heads.table(study)
+    only = pc.equal(whole.rows.column("metric"), "heads.update_relative")
+    moved = Table(whole.rows.filter(only), whole.runs)
+    found = {figure.key: figure for figure in head_figures(moved)}
+    assert "head-scatter" not in found
+    (chart,) = found["head-comparison"].draw(moved)
+    assert len(chart.vconcat) == 1
+    assert "importance:Q" not in chart.to_json()
+    assert found["head-comparison"].caption.startswith("Left: how many heads")

@@ -34,6 +34,7 @@ def test_every_chart_says_whose_number_and_which(made):
     drawn += [(answer.question.ask, evidence(answer, groups(table))) for answer in answers]
     assert len(drawn) > 18
     for name, chart in drawn:
+        assert chart is not None
         document = theme.spec(chart)
         assert document["description"], name
         told = []

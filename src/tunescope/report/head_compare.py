@@ -28,9 +28,10 @@ def compare(found: Sequence[SettingHeads]) -> list[alt.VConcatChart]:
     base = head_scatter.with_kinds(base)
     base.data = alt.Undefined  # it stands above all four, once
     row = alt.hconcat(*(_scatter(base, side) for side in _SIDES), spacing=26).resolve_scale(color="shared")
+    above = [row] if any(record["importance"] for record in records) else []
     below = alt.hconcat(_distribution(base), _same_head(base), spacing=26).resolve_scale(color="independent")
     return [
-        alt.vconcat(row, below, data=folded.data, spacing=26)
+        alt.vconcat(*above, below, data=folded.data, spacing=26)
         .resolve_scale(color="independent", shape="independent")
         .properties(
             description="Two settings side by side: importance against update, updates, head by head."
@@ -43,7 +44,7 @@ def _record(one: SettingHeads) -> dict[str, Any] | None:
     update, importance = one.get("update_relative"), one.get(one.before)
     if update is None:
         return None
-    none = {"importance": [], "case": []}
+    none: dict[str, Any] = {"importance": [], "case": []}
     about = none if importance is None else head_scatter.columns(importance, update)
     place = {"setting": one.setting, "group": one.group, "part": one.part} | heads.places(update.shape)
     return place | about | {"update_relative": column(update.ravel())}

@@ -67,11 +67,7 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
         drawn(
             "head-comparison",
             "Two settings, side by side",
-            "Above: importance before tuning against relative update in the two settings "
-            "that are selected, each on its own scales; red and blue as in the first chart"
-            " of heads. Below, left: how many heads moved how far. Below, right: each "
-            "head's update in both; on the dashed line it moved as far in one as in the "
-            f"other. {_MEAN} {_NOT_REPLICATES}" + of(embedded),
+            _both(any(one.get(one.before) is not None for one in shown)) + of(embedded),
             True,
             head_compare.compare(shown),
         ),
@@ -154,3 +150,16 @@ def head_figures(table: "Table") -> tuple[Figure, ...]:
         ),
     )
     return tuple(part for part in parts if part.draw(table))
+
+
+def _both(ablated: bool) -> str:
+    """How to read two settings side by side; importance is there where heads were taken out."""
+    above = (
+        "Above: importance before tuning against relative update in the two settings that are selected, each "
+        "on its own scales; red and blue as in the first chart of heads. Below, left"
+    )
+    left, right = (above, "Below, right") if ablated else ("Left", "Right")
+    return (
+        f"{left}: how many heads moved how far. {right}: each head's update in both settings that are "
+        f"selected; on the dashed line it moved as far in one as in the other. {_MEAN} {_NOT_REPLICATES}"
+    )

@@ -94,7 +94,11 @@ const showsLayer = (layer) => layer === null || layer === "" || (layer >= chosen
     };
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", apply);
-    form.addEventListener("reset", () => setTimeout(apply));
+    form.querySelector("button[type=reset]").addEventListener("click", (event) => {
+      event.preventDefault();
+      form.reset();
+      apply();
+    });
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !panel.open) return;
       panel.open = false;
