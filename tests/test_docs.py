@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from tunescope.cli.main import VERBS, parser
 from tunescope.engine.questions import check_questions
@@ -13,7 +14,7 @@ from tunescope.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/cluster.md"]
-PAGES += ["docs/questions.md", "tools/README.md", "src/tunescope/results/README.md"]
+PAGES += ["docs/questions.md", "docs/examples/README.md", "tools/README.md", "src/tunescope/results/README.md"]
 ASKED = """
 study: asked
 model: emoji-clip
@@ -53,6 +54,16 @@ def test_the_questions_that_are_shown_can_be_asked(tmp_path):
     for line in console.splitlines():
         parsed = parser().parse_args(shlex.split(line.removeprefix("$ tunescope ")))
         assert parsed.verb == "compare"
+
+
+def test_the_example_is_the_page_of_a_study_that_ships():
+    page = ROOT / "docs/examples/clip-attention-collapse-emoji.html"
+    assert page.stat().st_size < 3_000_000
+    study = load_study(ROOT / "studies/clip_attention_collapse_emoji.yaml")
+    shown = page.read_text(encoding="utf-8")
+    assert f"<h1>{study.study}</h1>" in shown
+    for question in study.questions:
+        assert str(escape(question.ask)) in shown
 
 
 def test_the_readmes_python_compiles_and_names_what_there_is():
