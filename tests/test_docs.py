@@ -14,7 +14,8 @@ from tunescope.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/cluster.md"]
-PAGES += ["docs/questions.md", "docs/examples/README.md", "tools/README.md", "src/tunescope/results/README.md"]
+PAGES += ["docs/questions.md", "docs/examples/README.md", "tools/README.md"]
+PAGES += ["src/tunescope/results/README.md"]
 ASKED = """
 study: asked
 model: emoji-clip
