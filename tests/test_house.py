@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "stats": {"study", "results"},
     "training": {"study", "models", "data", "landscape", "methods", "objectives", "results"},
     "probes": {"study", "models", "data", "landscape", "results"},
+    "federated": {"study", "models", "data", "methods", "results", "training", "probes"},
     "engine": {
         "study",
         "models",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "results",
         "training",
         "probes",
+        "federated",
     },
     "report": {"study", "results", "stats"},
 }

@@ -20,7 +20,7 @@ VERBS = {
     "status": "how many runs the store holds, and which tries failed",
     "verify": "check every published run against its checksums",
     "gc": "remove leftovers and caches, and compact; published runs are never touched",
-    "methods": "the ways to tune, the objectives, penalties and optimisers",
+    "methods": "the ways to tune, the objectives, penalties and optimisers, partitions and strategies",
     "probes": "the measurements, and what each number means",
     "models": "the model that ships with tunescope, and the families it can map",
     "datasets": "the data that ships with tunescope, and the references it understands",

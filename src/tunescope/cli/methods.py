@@ -9,6 +9,8 @@ TABLES = {
     "penalty": "penalties",
     "optimizer": "optimisers",
     "after": "what is done with the tuned weights",
+    "partition": "ways to deal data out to clients",
+    "strategy": "ways to join what clients send",
 }
 
 

@@ -24,6 +24,7 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     from tunescope.data.examples import Examples
     from tunescope.data.task import task_examples
     from tunescope.engine.images import decoded
+    from tunescope.engine.joining import check_federation, lay_out
     from tunescope.engine.tower import tower_of
     from tunescope.engine.work import head_for, install
     from tunescope.models.load import load
@@ -36,12 +37,13 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
     check_trackers(trackers)
     images = decoded(store)
     seen: set[str] = set()
-    train: dict[str, Examples] = {}
+    sets: dict[str, dict[str, Examples]] = {}
     for member in members:
         spec = member.spec
         said = spec.model_dump(mode="json")
         laid = canonical([said[part] for part in ("model", "image_size", "max_tokens", "task", "transfer")])
-        fitted = [said[part] for part in ("adapt", "objective", "after")]
+        fitted = [said[part] for part in ("adapt", "objective", "after", "federated")]
+        fitted.append(spec.seed if spec.federated is not None else None)  # of the partition
         # one weight fits as any other does
         fitted.append([penalty | {"weight": None} for penalty in said["penalties"]])
         key = laid + canonical(fitted + [said["train"][part] for part in TRAIN])
@@ -51,11 +53,12 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
         try:
             encoder = load(spec.model, spec.image_size, spec.max_tokens)
             tower = tower_of(spec, encoder)
-            if laid not in train:
-                train[laid] = task_examples(spec, encoder.preprocess, images)["train"]
+            if laid not in sets:
+                sets[laid] = task_examples(spec, encoder.preprocess, images)
+            examples = sets[laid]
             with torch.inference_mode():
-                encoder.features(train[laid].inputs[:1])  # not every model reads pairs of texts
-                head_for(spec, encoder, train[laid])
+                encoder.features(examples["train"].inputs[:1])  # not every model reads pairs of texts
+                head_for(spec, encoder, examples["train"])
             installed = install(spec, encoder, tower)
             scales((f"{ENCODER}{name}" for name in installed.trainable), encoder.map, spec)
             check_penalties(encoder, installed, spec)
@@ -63,5 +66,8 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
                 EMA(installed.trainable, spec.train.ema)
             if isinstance(spec.after, After):
                 spec.after.check(installed)
+            if spec.federated is not None:
+                held = lay_out(spec, encoder, examples, images)
+                check_federation(spec, installed, head_for(spec, encoder, examples["train"]), held, examples)
         except TunescopeError as error:
             raise type(error)(f"runs.{member.group}: {error}") from None

@@ -6,7 +6,7 @@ from itertools import product
 
 from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Probe, probes_of
-from tunescope.results.metric import AFTER, SKIPPED, TRAINING, Derived, declared
+from tunescope.results.metric import AFTER, FEDERATED, SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.component import component_class, names
 from tunescope.study.question import Measured, Question
@@ -35,6 +35,10 @@ def check_questions(study: Study) -> None:
     there = there.union(*(_written(probe, but=()) for probe in probes))
     after = {member.group: member.spec.after is not None for member in members}
     at_steps = {group: stepped(monitor) for group, monitor in monitors.items()}
+    federated = {member.group for member in members if member.spec.federated is not None}
+    there |= {metric.name for metric in FEDERATED} if federated else set()
+    for group in federated:
+        at_steps[group] |= {metric.name for metric in FEDERATED if "step" in metric.dims}
     factors: dict[str, set[float | int | str]] = {}
     for member in members:
         for name, value in member.factors.items():

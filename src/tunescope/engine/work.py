@@ -17,8 +17,10 @@ from tunescope.data.task import task_examples
 from tunescope.engine.after import Fetch, averaged, edited, in_memory, with_ingredients
 from tunescope.engine.base import observe_base, write_arrays
 from tunescope.engine.change import change_of
+from tunescope.engine.federation import Federation
 from tunescope.engine.images import decoded
 from tunescope.engine.job import Job
+from tunescope.engine.joining import lay_out
 from tunescope.engine.kept import OnDisk, fingerprint
 from tunescope.engine.monitor import LiveMonitor
 from tunescope.engine.peak import peak
@@ -110,7 +112,8 @@ def tune(
     encoder = load(spec.model, spec.image_size, spec.max_tokens)
     tower = tower_of(spec, encoder)
     encoder.model.to(ranks.device)  # base and tuned model are measured on one device
-    examples = task_examples(spec, encoder.preprocess, None if store is None else decoded(store))
+    images = None if store is None else decoded(store)
+    examples = task_examples(spec, encoder.preprocess, images)
     others = measured(examples)
     # Where several processes share the run, the first one looks and the others only help with the steps.
     base = partial(Subject, encoder, None, tower, others, progress=progress)
@@ -128,6 +131,12 @@ def tune(
         again = partial(_installed_again, spec, tower, ranks.device)
         installed, history = averaged(after, fetch or here, installed, again, head, spec, val, on_log)
         return Tuned(spec, installed.encoder, head, installed, history, examples, before, origin)
+    if spec.federated is not None:
+        held = lay_out(spec, encoder, examples, images)
+        told = (monitor, on_step, on_log, checkpoint)
+        rounds = Federation(spec, encoder, installed, head, held, examples, *told)
+        installed, history = rounds.carry_out()
+        return Tuned(spec, encoder, head, installed, history, examples, before, origin)
     begun = after.begin(installed, head) if isinstance(after, Edit) else None
     history = train(
         encoder,

@@ -117,6 +117,82 @@ AFTER = (
     _after("val_loss", 0.0, None, "lower", "their validation loss, where numbers are predicted", "split"),
 )
 
+
+def _federated(
+    name: str,
+    unit: str,
+    range: tuple[float | None, float | None],
+    better: Better,
+    definition: str,
+    *dims: str,
+    source: str = "tunescope",
+) -> Metric:
+    return Metric(f"federated.{name}", dims, unit, range, better, definition, source, ())
+
+
+_ROUND = "step: the round"
+FEDERATED = (
+    _federated(
+        "loss",
+        "nats",
+        (None, None),
+        "lower",
+        f"mean over the steps of a client's round; {_ROUND}",
+        "component",
+        "step",
+    ),
+    _federated(
+        "cka",
+        "1",
+        (-1.0, 1.0),
+        None,
+        "debiased linear CKA of a client's features after its round with those of the model that it was "
+        f"sent, on probe examples; {_ROUND}",
+        "component",
+        "step",
+        source="Nguyen et al. 2021, eq. 3",
+    ),
+    _federated(
+        "aggregation_error",
+        "1",
+        (0.0, None),
+        "lower",
+        f"‖ΔW − ΔW*‖ / ‖ΔW*‖, ΔW* = Σ p_k·s_k·B_k·A_k, ΔW what the next round begins with; {_ROUND}",
+        "step",
+        source="Singhal et al. 2024, arXiv 2410.09432, section 3",
+    ),
+    _federated("clients", "1", (0.0, None), None, f"clients whose answers were used; {_ROUND}", "step"),
+    _federated("dropped", "1", (0.0, None), "lower", f"clients that were left out; {_ROUND}", "step"),
+    _federated("bytes_down", "1", (0.0, None), "lower", f"bytes of arrays to clients; {_ROUND}", "step"),
+    _federated("bytes_up", "1", (0.0, None), "lower", f"bytes of arrays from clients; {_ROUND}", "step"),
+    _federated(
+        "traffic",
+        "1",
+        (0.0, None),
+        "lower",
+        f"bytes both ways over those of the whole model, sent and sent back by whoever was asked; {_ROUND}",
+        "step",
+    ),
+    _federated("examples", "1", (0.0, None), None, "training examples of a client", "component"),
+    _federated(
+        "personal",
+        "1",
+        (None, 1.0),
+        "higher",
+        "accuracy of a client's model after its own tuning in the last round, on test examples weighted by "
+        "its own mixture of classes; minus the squared error of numbers",
+        "component",
+    ),
+    _federated(
+        "global",
+        "1",
+        (None, 1.0),
+        "higher",
+        "accuracy of the global model on the same examples of a client",
+        "component",
+    ),
+)
+
 SKIPPED = Metric(
     name="data.skipped",
     dims=("split",),
@@ -132,7 +208,7 @@ SKIPPED = Metric(
 @cache
 def declared() -> dict[str, Metric]:
     """Every metric that is written into a table, derived ones included, by name."""
-    metrics = [*TRAINING, *AFTER, SKIPPED]
+    metrics = [*TRAINING, *AFTER, *FEDERATED, SKIPPED]
     for name in names("probe"):
         for metric in getattr(component_class("probe", name), "metrics", ()):
             metrics += [metric, *(metric.derive(derived) for derived in metric.derived)]

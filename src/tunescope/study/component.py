@@ -82,6 +82,29 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "transfer": "tunescope.probes.transfer:TransferProbe",
         "updates": "tunescope.probes.updates:UpdatesProbe",
     },
+    "partition": {
+        "iid": "tunescope.federated.iid:IID",
+        "dirichlet": "tunescope.federated.dirichlet:Dirichlet",
+        "pathological": "tunescope.federated.pathological:Pathological",
+        "by_domain": "tunescope.federated.by_domain:ByDomain",
+    },
+    "strategy": {
+        "naive": "tunescope.federated.naive:Naive",
+        "ffa_lora": "tunescope.federated.ffa_lora:FFALoRA",
+        "rolora": "tunescope.federated.rolora:RoLoRA",
+        "fedex_lora": "tunescope.federated.fedex_lora:FedExLoRA",
+        "flora": "tunescope.federated.flora:FLoRA",
+        "flexlora": "tunescope.federated.flexlora:FlexLoRA",
+        "hetlora": "tunescope.federated.hetlora:HetLoRA",
+        "fed_sb": "tunescope.federated.fed_sb:FedSB",
+        "fedavg": "tunescope.federated.flower_rules:FedAvg",
+        "fedprox": "tunescope.federated.flower_rules:FedProx",
+        "fedadam": "tunescope.federated.flower_rules:FedAdam",
+        "fedyogi": "tunescope.federated.flower_rules:FedYogi",
+        "fedmedian": "tunescope.federated.flower_rules:FedMedian",
+        "fedtrimmedavg": "tunescope.federated.flower_rules:FedTrimmedAvg",
+        "krum": "tunescope.federated.flower_rules:Krum",
+    },
 }
 
 
@@ -161,3 +184,5 @@ Penalty = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, 
 Optimizer = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "optimizer"))]
 After = Annotated[SerializeAsAny[Component] | None, BeforeValidator(partial(resolve_or_none, "after"))]
 Probe = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "probe"))]
+PartitionKind = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "partition"))]
+StrategyKind = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "strategy"))]

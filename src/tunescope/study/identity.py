@@ -59,6 +59,10 @@ def _by_content(spec: RunSpec, fingerprints: Mapping[str, str]) -> dict[str, Any
     said["task"]["data"] = fingerprints[spec.task.data]
     for kind in ("zero_shot", "shifts"):
         said["transfer"][kind] = [fingerprints[reference] for reference in said["transfer"][kind]]
+    federated = said.pop("federated")
+    if federated is not None:  # else it is as if it had never been thought of: no published run is orphaned
+        federated["data"] = [fingerprints[reference] for reference in federated["data"]]
+        said["federated"] = federated
     return said
 
 

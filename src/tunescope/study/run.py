@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tunescope.study.component import Adapt, After, Component, Objective, Optimizer, Penalty, Probe, resolve
+from tunescope.study.federated import Federated
 from tunescope.study.spec import Spec
 
 Positive = Annotated[float, Field(gt=0)]
@@ -150,7 +151,7 @@ class RunSpec(Spec):
     `image_size` (pixels) has the model take larger or smaller images than it was trained on, its position
     embeddings interpolated; None leaves it as it is. `max_tokens` is where texts are cut, special tokens
     included; None is where the model's positions end. `after` is what is done with the tuned weights; None
-    leaves them.
+    leaves them. `federated` has clients tune, each on its own data; None tunes on all of it in one place.
     """
 
     model: str
@@ -164,8 +165,26 @@ class RunSpec(Spec):
     lr: Positive
     train: Train = Train()
     after: After = None
+    federated: Federated | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     probes: tuple[Probe, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_rounds(self):
+        """Refuse what has no meaning over rounds, and have `train.epochs` say how long they are together."""
+        if self.federated is None:
+            return self
+        if self.train.ema is not None:
+            raise ValueError("train.ema: a federated run has no moving average; remove it")
+        if self.adapt.kind == "lp_ft":
+            raise ValueError("adapt lp_ft: a federated run has no stage before its rounds; take full or lora")
+        if self.after is not None:
+            raise ValueError(f"after {self.after.kind}: nothing follows a federated run; remove it")
+        if self.train.monitor is not None and self.train.monitor.every != "epoch":
+            raise ValueError("train.monitor: a federated run is looked at after each round: say every: epoch")
+        train = self.train.model_copy(update={"epochs": self.federated.epochs})
+        object.__setattr__(self, "train", train)  # frozen for everybody else
+        return self
 
     def components(self) -> dict[str, Component]:
         """Every component of the run, and those that they are made of, by their place in the spec."""
@@ -176,8 +195,12 @@ class RunSpec(Spec):
         if self.train.monitor is not None:
             found |= {f"monitor.{i}": probe for i, probe in enumerate(self.train.monitor.probes)}
         found |= {f"probes.{i}": probe for i, probe in enumerate(self.probes)}
+        if self.federated is not None:
+            found |= {"partition": self.federated.partition, "strategy": self.federated.strategy}
         return {place: part for top, whole in found.items() for place, part in _parts(top, whole)}
 
     def data_references(self) -> tuple[str, ...]:
         """Every data set that the run reads, the task's first, each once."""
-        return tuple(dict.fromkeys((self.task.data, *self.transfer.shifts, *self.transfer.zero_shot)))
+        clients = () if self.federated is None else self.federated.data
+        found = (self.task.data, *self.transfer.shifts, *self.transfer.zero_shot, *clients)
+        return tuple(dict.fromkeys(found))

@@ -11,13 +11,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tunescope.errors import StudyError, nearest
 from tunescope.study.component import Probe, component_class
 from tunescope.study.engine import Engine
+from tunescope.study.federated import Federated
 from tunescope.study.plain_yaml import read_yaml
 from tunescope.study.question import Correction, Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
 from tunescope.study.spec import Spec
 
 RUN_KEYS = ("model", "task", "adapt", "objective", "penalties", "lr", "train", "after", "seeds")
-RUN_KEYS += ("image_size", "max_tokens")
+RUN_KEYS += ("image_size", "max_tokens", "federated")
+FEDERATED_AXES = ("rounds", "local_epochs", "sample", "partition", "strategy")
 
 
 class Member(Spec):
@@ -44,6 +46,7 @@ class Study(Spec):
     task: Task
     transfer: Transfer = Transfer()
     train: Train = Train()
+    federated: Federated | None = None
     runs: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     probes: tuple[Probe, ...] = ()
@@ -116,7 +119,9 @@ class Study(Spec):
     def _group(self, group: str) -> Iterator[Member]:
         settings = dict(self.runs[group])
         seeds = _seeds(settings.pop("seeds", self.seeds), group)
-        train = self.train.model_dump() | settings.pop("train", {})
+        own = settings.pop("train", {})
+        train = self.train.model_dump() | own
+        settings |= self._federated(group, settings, own)
         shared = {"model": self.model, "image_size": self.image_size, "max_tokens": self.max_tokens}
         if isinstance(settings.get("task"), dict):
             settings["task"] = self.task.model_dump() | settings["task"]
@@ -142,6 +147,19 @@ class Study(Spec):
                 )
                 yield Member(group=group, factors=factors, spec=spec)
 
+    def _federated(self, group: str, settings: Mapping[str, Any], train: Any) -> dict[str, Any]:
+        """What the group says of a federation over what the study does, and null for none."""
+        said = settings.get("federated", {})
+        if said is None or (self.federated is None and "federated" not in settings):
+            return {"federated": None}
+        if isinstance(train, Mapping) and "epochs" in train:
+            raise StudyError(
+                f"runs.{group}: train.epochs: a federated run is rounds × local_epochs long; remove it, or "
+                "say federated: null"
+            )
+        shared = {} if self.federated is None else self.federated.model_dump()
+        return {"federated": shared | said if isinstance(said, dict) else said}
+
 
 def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """Where a group's settings give a list for a setting that is one value: the axes of its grid."""
@@ -157,6 +175,13 @@ def _lists(settings: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         ("objective", ("objective",), settings.get("objective")),
         ("after", ("after",), settings.get("after")),
     ]
+    federated = settings.get("federated")
+    if isinstance(federated, dict):
+        for key in FEDERATED_AXES:
+            entries = federated.get(key)
+            if isinstance(entries, list) and all(isinstance(entry, int | float | str) for entry in entries):
+                yield ("federated", key), entries
+        places += [(part, ("federated", part), federated.get(part)) for part in ("partition", "strategy")]
     penalties = settings.get("penalties")
     if isinstance(penalties, list):
         places += [("penalty", ("penalties", i), penalty) for i, penalty in enumerate(penalties)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
@@ -19,6 +19,29 @@ from tunescope.results.unfinished import Unfinished
 from tunescope.training.history import History
 
 BY = {name: version(name) for name in ("tunescope", "torch", "transformers", "peft")}
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """Where a loop finds the state to go on from, and leaves its own when it is asked to stop."""
+
+    @property
+    def stopping(self) -> Callable[[], bool]: ...
+
+    def due(self) -> bool: ...
+
+    def save(
+        self,
+        step: int,
+        state: Mapping[str, Tensor],
+        optimizer: Optimizer,
+        history: History,
+        seconds: float,
+    ) -> None: ...
+
+    def restore(
+        self, state: Mapping[str, Tensor], optimizer: Optimizer, history: History
+    ) -> tuple[int, float]: ...
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tunescope.objectives.objective import Objective
 from tunescope.results.row import Row
 from tunescope.study.run import RunSpec
 from tunescope.training.augment import DRAWS
-from tunescope.training.checkpoint import Checkpoint
+from tunescope.training.checkpoint import Resuming
 from tunescope.training.ema import EMA
 from tunescope.training.features import Features, batches
 from tunescope.training.history import History, Log
@@ -48,7 +48,8 @@ class Looked(NamedTuple):
 class Watcher(Protocol):
     """Looks at the model every so many steps; it is in evaluation mode then."""
 
-    every: int | Literal["epoch"]
+    @property
+    def every(self) -> int | Literal["epoch"]: ...
 
     def look(self, step: int, head: nn.Module) -> Looked: ...
 
@@ -63,7 +64,7 @@ def train(
     *,
     on_step: OnStep | None = None,
     on_log: Log | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Resuming | None = None,
     monitor: Watcher | None = None,
     reuse: bool = True,
 ) -> History:
@@ -123,7 +124,7 @@ class _Run:
     """What the steps of one run share."""
 
     on_log: Log | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: Resuming | None = None
     monitor: Watcher | None = None
     training: bool | None = None
     asked = False  # to stop, in any of the processes that share the run

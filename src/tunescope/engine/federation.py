@@ -1,0 +1,246 @@
+"""A federated run: its clients, its rounds, and what is seen of them."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tunescope.data.examples import Examples
+from tunescope.engine.joining import combining_of, per_round
+from tunescope.engine.kept import OnDisk
+from tunescope.engine.kept_rounds import KeptRounds
+from tunescope.engine.monitor import LiveMonitor
+from tunescope.engine.together import launched
+from tunescope.errors import Diverged, MethodError, StoreError, StudyError
+from tunescope.federated.client import TuningJob
+from tunescope.federated.holdings import Holding
+from tunescope.methods.method import Installed
+from tunescope.models.encoder import Encoder
+from tunescope.objectives.objective import Objective
+from tunescope.probes.kept import InMemory, Kept
+from tunescope.results.row import Row
+from tunescope.results.unfinished import MEASURED, Unfinished
+from tunescope.study.federated import Federated
+from tunescope.study.run import RunSpec
+from tunescope.training.checkpoint import Checkpoint
+from tunescope.training.features import Features
+from tunescope.training.history import History, Log
+from tunescope.training.loop import OnStep
+from tunescope.training.ranks import Ranks
+from tunescope.training.validation import validate
+
+if TYPE_CHECKING:
+    from tunescope.federated.rounds import Round
+
+CLIENTS = "clients"  # below what has been measured: their moments
+
+
+@dataclass
+class Federation:
+    """The rounds of one run, in this process.
+
+    Args:
+        spec: the run.
+        encoder: on which the method was installed.
+        installed: the method at work.
+        head: before its first step.
+        held: what each client holds.
+        examples: of the task, by split.
+        monitor: looks at the global model before the first round and after each.
+        on_step: called with (round, rounds).
+        on_log: called with every line of the log.
+        checkpoint: where the rounds are kept, and found again; and whether to stop.
+    """
+
+    spec: RunSpec
+    encoder: Encoder
+    installed: Installed
+    head: nn.Module
+    held: Mapping[str, Holding]
+    examples: Mapping[str, Examples]
+    monitor: LiveMonitor | None = None
+    on_step: OnStep | None = None
+    on_log: Log | None = None
+    checkpoint: Checkpoint | None = None
+
+    def __post_init__(self):
+        assert self.spec.federated is not None
+        self.federated: Federated = self.spec.federated
+        self.history = History()
+
+    def carry_out(self) -> tuple[Installed, History]:
+        """Carry out the rounds that are not done yet; the model is the global one afterwards.
+
+        Rows of rounds have the round as their `step`.
+
+        Returns:
+            the method at work, or the plain model where a strategy has changed base weights; and what
+            happened.
+
+        Raises:
+            StudyError: Flower is not installed; or nobody's answer of a round could be used.
+            Diverged: every client of a round did, or the global model.
+            Stopped: `checkpoint.stopping` said so, between two rounds.
+        """
+        from tunescope.federated import local, rounds
+
+        if launched():
+            raise MethodError("federated: several processes share this run; carry it out in one process")
+        started, ranks = time.perf_counter(), Ranks()
+        self.encoder.model.to(ranks.device)
+        self.head.to(ranks.device)
+        unfinished = None if self.checkpoint is None else self.checkpoint.unfinished
+        folder = None if unfinished is None else unfinished.folder / MEASURED / CLIENTS
+        stopping = (lambda: False) if self.checkpoint is None else self.checkpoint.stopping
+        given = (self.encoder, self.installed, self.head, self.held, self.examples)
+        self.job = job = TuningJob(self.spec, *given, folder, stopping)
+        self.kept = _kept(unfinished)
+        reads = Features(
+            self.encoder,
+            self.installed,
+            self.examples["val"],
+            batch_size=self.spec.train.batch_size,
+            autocast=torch.no_grad,
+            reuse=not self.installed.trainable,
+        )
+        seeing = partial(self._see, reads, ranks)
+        self._tell({"clients": {name: len(held.train) for name, held in self.held.items()}})
+        self._note(0, seeing, job.initial())
+        keep = None if unfinished is None else KeptRounds(unfinished)
+        done = None if keep is None else keep.read()
+        last = len(done.values["rounds"]) if done else 0
+        for number in range(1, last):
+            self._note(number, self._lost, {})
+        if done:  # it may have been killed before it looked at what it had kept
+            self._note(last, seeing, done.arrays)
+        plan = rounds.Plan(
+            rounds=self.federated.rounds,
+            clients=tuple(job.clients),
+            per_round=per_round(self.federated, len(job.clients)),
+            norm=self.federated.outlier,
+            seed=self.spec.seed,
+        )
+
+        def tell(one: "Round", arrays: Mapping[str, NDArray]) -> None:
+            self._note(one.number, seeing, arrays)
+            if self.on_step is not None:
+                self.on_step(one.number, self.federated.rounds)
+
+        combining = combining_of(self.spec, job)
+        try:
+            serve = partial(
+                rounds.run, plan=plan, combining=combining, initial=job.initial, keep=keep, tell=tell
+            )
+            outcome = local.run(job, serve)
+        except StudyError:
+            if job.diverged:
+                error = Diverged(max(job.diverged.values()))
+                error.history = self.history
+                raise error from None
+            raise
+        scores = {name: job.client(name).evaluate(outcome.arrays, {})[0] for name in job.clients}
+        trained = sum(p.numel() for p in job.shared.named().values() if p.requires_grad)
+        total = sum(p.numel() for p in [*self.encoder.model.parameters(), *self.head.parameters()])
+        installed = job.shared.finish(outcome.arrays)
+        for one in outcome.rounds:
+            self._rows_of(one, 4 * total)
+        self.history.rows += [
+            Row("training.seconds", time.perf_counter() - started),
+            Row("training.trainable", trained),
+            Row("training.total", total),
+            Row("training.share", trained / total),
+            *(Row("federated.examples", len(held.train), component=name) for name, held in self.held.items()),
+            *(Row("federated.global", told["global"], component=name) for name, told in scores.items()),
+        ]
+        if self.spec.train.converged is not None:
+            converged = self.history.converged(self.spec.train.converged)
+            self.history.rows.append(Row("training.converged", float(converged)))
+        return installed, self.history
+
+    def _note(self, number: int, seeing: Callable, arrays: Mapping[str, NDArray]) -> None:
+        """Take down what the global model is like after a round, once, killed in between or not."""
+        found = dict(self.kept(f"round {number}", lambda: seeing(number, arrays)))
+        said = json.loads(bytes(found.pop("said")).decode())
+        self.history.rows += [Row(*row) for row in said["rows"]]
+        if said["line"]:
+            self._tell(said["line"])
+        self.history.saw(number, found)
+
+    def _lost(self, number: int, arrays: Mapping[str, NDArray]) -> NoReturn:
+        assert self.checkpoint is not None
+        self.checkpoint.unfinished.clear()
+        raise StoreError(
+            f"what was seen of round {number} has been lost below the store; the next try begins anew"
+        )
+
+    def _see(
+        self, reads: Features, ranks: Ranks, number: int, arrays: Mapping[str, NDArray]
+    ) -> dict[str, NDArray]:
+        """The global model's validation score, and what a live monitor sees of it."""
+        self.job.put(arrays)
+        self.encoder.model.eval()
+        self.head.eval()
+        rows: list[Row] = []
+        line = {}
+        looks: dict[str, NDArray] = {}
+        if number:
+            assert isinstance(self.spec.objective, Objective)
+            found = validate(
+                self.spec.objective, self.head, reads, self.examples["val"], ranks, torch.no_grad
+            )
+            if found is None:
+                raise Diverged(number)
+            rows.append(Row(f"training.{found.name}", found.value, split="val", step=number, n=found.n))
+            line = {"step": number, "epoch": number - 1, found.name: found.value}
+        if self.monitor is not None:
+            looked = self.monitor.look(number, self.head)
+            rows += looked.rows
+            looks |= looked.arrays
+        said = json.dumps({"rows": rows, "line": line}).encode()
+        return looks | {"said": np.frombuffer(said, np.uint8)}
+
+    def _rows_of(self, one: "Round", whole: int) -> None:
+        """What a round was, as rows and lines. `whole` is the model's bytes."""
+        at: dict[str, Any] = {"step": one.number}
+        both = one.sent + one.received
+        rows = [
+            Row("federated.clients", len(one.examples), **at),
+            Row("federated.dropped", len(one.dropped), **at),
+            Row("federated.bytes_down", one.sent, **at),
+            Row("federated.bytes_up", one.received, **at),
+            Row("federated.traffic", both / (2 * whole * len(one.asked)), **at),
+        ]
+        error = one.diagnostics.get("aggregation_error")
+        if error is not None and math.isfinite(error):
+            rows.append(Row("federated.aggregation_error", error, **at))
+        for client, told in one.metrics.items():
+            for name in ("loss", "cka"):
+                if name in told and math.isfinite(told[name]):
+                    rows.append(Row(f"federated.{name}", told[name], component=client, **at))
+            if "personal" in told:
+                rows.append(Row("federated.personal", told["personal"], component=client))
+        if one.number == 1:
+            held = [told["training.memory"] for told in one.metrics.values() if "training.memory" in told]
+            rows += [Row("training.memory", max(held))] if held else []
+        self.history.rows += rows
+        for client, cause in one.dropped.items():
+            self._tell({"round": one.number, "dropped": client, "because": cause})
+        losses = {client: told["loss"] for client, told in one.metrics.items()}
+        self._tell({"round": one.number, "loss": losses, "sent": one.sent, "received": one.received})
+
+    def _tell(self, line: dict) -> None:
+        self.history.log.append(line)
+        if self.on_log is not None:
+            self.on_log(line)
+
+
+def _kept(unfinished: Unfinished | None) -> Kept:
+    return InMemory() if unfinished is None else OnDisk(unfinished, "rounds", lambda: unfinished.run_id)

@@ -1,0 +1,271 @@
+"""Clients on machines of their own: Flower's SuperLink and SuperNodes, with TLS and a key for each client.
+
+A node runs the code that its SuperLink sends it: whoever runs a client trusts whoever runs the server that
+far, as with every deployment of Flower. The apps that are sent here name this package's own and hold no code.
+"""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tunescope.errors import StudyError
+from tunescope.federated.apps import CLIENT
+from tunescope.federated.certificates import Certificates
+from tunescope.federated.flower import QUIET
+from tunescope.federated.processes import Process, scripts
+
+READY = 60.0  # seconds for a SuperLink to answer
+LOOK = 0.2  # seconds between looks at whether a process has started, or ended
+POLL = "0.1"  # seconds between looks of Flower's for what is to be started; its own default is 1
+CONNECTION = "here"  # the name of the SuperLink in the configuration of Flower's command line
+DONE, WELL = "finished", "finished:completed"
+Scalar = str | int | float | bool
+
+
+def superlink(certificates: Certificates, host: str, port: int) -> list[str]:
+    """The command that starts the server, which lets in nodes whose keys were registered and nobody else."""
+    return [
+        str(scripts() / "flower-superlink"),
+        *("--host", host, "--port", str(port)),
+        *("--ssl-ca-certfile", str(certificates.authority)),
+        *("--ssl-certfile", str(certificates.server), "--ssl-keyfile", str(certificates.server_key)),
+        "--enable-supernode-auth",
+        "--disable-runtime-dependency-installation",  # else it installs what an app asks for
+    ]
+
+
+def supernode(
+    client: str,
+    server: str,
+    authority: Path,
+    key: Path,
+    port: int,
+    config: Mapping[str, Scalar] | None = None,
+) -> list[str]:
+    """The command that starts a client's node.
+
+    Args:
+        client: which one it is.
+        server: the SuperLink's address, `host:port`, by a name that is in its certificate.
+        authority: `ca.pem`.
+        key: the client's private key.
+        port: free on this machine; it is open to this machine alone.
+        config: what else the node knows, such as where its data is.
+    """
+    said = {**(config or {}), CLIENT: client}
+    return [
+        str(scripts() / "flower-supernode"),
+        *("--superlink", server, "--root-certificates", str(authority)),
+        *("--auth-supernode-private-key", str(key)),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--node-config", " ".join(f"{name}={json.dumps(value)}" for name, value in said.items())),
+    ]
+
+
+def write_app(
+    folder: Path,
+    server: str,
+    client: str,
+    config: Mapping[str, Scalar],
+    modules: Mapping[str, str] | None = None,
+) -> None:
+    """Write what a SuperLink hands to its nodes: which apps to run, and what they are told.
+
+    Args:
+        folder: a new one.
+        server: the server's app, `module:attribute`.
+        client: the clients' app.
+        config: what both are told.
+        modules: source files by name, where the apps are not in an installed package.
+    """
+    folder.mkdir(parents=True)
+    lines = [
+        "[project]",
+        'name = "tunescope-federation"',
+        'version = "1.0.0"',
+        'license = "Apache-2.0"',
+        "dependencies = []",
+        "[tool.flwr.app]",
+        'publisher = "tunescope"',
+        "[tool.flwr.app.components]",
+        f"serverapp = {json.dumps(server)}",
+        f"clientapp = {json.dumps(client)}",
+        "[tool.flwr.app.config]",
+        *(f"{name} = {json.dumps(value)}" for name, value in config.items()),
+    ]
+    (folder / "pyproject.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, source in (modules or {}).items():
+        (folder / name).write_text(source, encoding="utf-8")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Deployment:
+    """A SuperLink and nodes as processes of this machine, as long as the `with` block lasts.
+
+    Nodes on other machines are started there, with `supernode`; the names of their clients are in `clients`
+    here, and not in `nodes`.
+
+    Args:
+        folder: for logs and for what Flower keeps; a new one.
+        certificates: of the server and of all clients.
+        clients: who is let in.
+        nodes: what each node started here knows besides its name.
+        host: where the server listens.
+        port: a free one, if left out.
+        threads: of each process that computes.
+
+    Raises:
+        StudyError: on entering: the server does not start, or refuses a key.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        certificates: Certificates,
+        clients: Sequence[str],
+        nodes: Mapping[str, Mapping[str, Scalar]],
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        threads: int = 1,
+    ):
+        self.folder, self.certificates = folder, certificates
+        self.clients, self.nodes = list(clients), dict(nodes)
+        self.host, self.port = host, port or free_port()
+        self.threads = threads
+        self._processes: list[Process] = []
+
+    @property
+    def address(self) -> str:
+        """Of the server, for nodes on this machine."""
+        return f"{self.host}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True)
+        try:
+            self._until_ready(self._start("superlink", superlink(self.certificates, self.host, self.port)))
+            self._connect()
+            for client in self.clients:
+                public = str(self.certificates.public(client))
+                self._flower("supernode", "register", public, CONNECTION, "--name", client)
+            for client, config in self.nodes.items():
+                key, authority = self.certificates.private(client), self.certificates.authority
+                command = supernode(client, self.address, authority, key, free_port(), config)
+                self._start(f"node-{client}", command)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """Nodes first, all at once: they tell the server that they leave."""
+        for node in self._processes[1:]:
+            node.end()
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+
+    def run(self, app: Path) -> None:
+        """Hand an app to the SuperLink, and wait until the server's part of it has ended.
+
+        Args:
+            app: the folder that `write_app` wrote.
+
+        Raises:
+            StudyError: it failed, or one of the processes ended.
+        """
+        number = self._flower("run", str(app), CONNECTION)["run-id"]
+        command = [str(scripts() / "flwr"), "log", number, CONNECTION]  # ends with the run
+        run = {"status": ""}
+        while not run["status"].startswith(DONE):
+            logging = Process("log", command, self.environment("flwr"), self.folder / "server.log")
+            try:
+                while logging.wait(LOOK) is None:
+                    for process in self._processes:
+                        process.check()
+            finally:
+                logging.stop()
+            run = self._flower("list", CONNECTION, "--run-id", number)["runs"][0]
+        if run["status"] != WELL:
+            raise StudyError(
+                f"the federated run ended as {run['status']!r} ({run['status-details']}); "
+                f"see the logs in {self.folder}"
+            )
+
+    def environment(self, home: str) -> dict[str, str]:
+        """What a process of Flower's finds around it: its own folder for what it keeps, and no telemetry."""
+        path = os.pathsep.join([str(scripts()), os.environ.get("PATH", "")])
+        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        kept = {"FLWR_HOME": str(self.folder / home), "PATH": path}
+        return {**os.environ, **QUIET, **threads, **kept, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL}
+
+    def _start(self, name: str, command: Sequence[str]) -> Process:
+        started = Process(name, command, self.environment(name), self.folder / f"{name}.log")
+        self._processes.append(started)
+        return started
+
+    def _until_ready(self, link: Process) -> None:
+        context, ends = (
+            ssl.create_default_context(cafile=self.certificates.authority),
+            time.monotonic() + READY,
+        )
+        while True:
+            link.check()
+            try:
+                with socket.create_connection((self.host, self.port), timeout=READY) as plain:
+                    context.wrap_socket(plain, server_hostname=self.host).close()
+                return
+            except ConnectionError:
+                if time.monotonic() > ends:
+                    raise StudyError(
+                        f"the server does not answer within {READY:g} s; {link.last_words()}"
+                    ) from None
+            except ssl.SSLError as error:
+                raise StudyError(
+                    f"the server's certificate does not hold for {self.host!r} ({error}); make certificates "
+                    "with this name among their hosts"
+                ) from None
+            time.sleep(LOOK)
+
+    def _connect(self) -> None:
+        home = self.folder / "flwr"
+        home.mkdir()
+        lines = [
+            f"[superlink.{CONNECTION}]",
+            f"address = {json.dumps(self.address)}",
+            f"root-certificates = {json.dumps(str(self.certificates.authority.absolute()))}",
+        ]
+        (home / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _flower(self, *arguments: str) -> dict[str, Any]:
+        """One command of Flower's command line, which answers in JSON."""
+        command = [str(scripts() / "flwr"), *arguments, "--format", "json"]
+        done = subprocess.run(command, env=self.environment("flwr"), capture_output=True, text=True)
+        try:
+            said = json.loads(done.stdout)
+        except json.JSONDecodeError:
+            said = {}
+        if not said.get("success"):
+            reason = said.get("error-message") or done.stderr or done.stdout
+            raise StudyError(f"flwr {' '.join(arguments[:2])}: {' '.join(reason.split())[-500:]}")
+        return said

@@ -1,0 +1,200 @@
+"""The server's rounds: whom it asks, what it makes of the answers, what it keeps."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from tunescope.errors import StoreError, StudyError
+from tunescope.federated.apps import EVALUATE, TRAIN
+from tunescope.federated.combining import Answer, Combining, Memory
+from tunescope.federated.exchange import Exchanged, exchange
+from tunescope.federated.flower import Grid
+from tunescope.federated.job import Arrays, Config
+from tunescope.federated.keep import Keep, Kept
+from tunescope.federated.nodes import Nodes
+from tunescope.federated.robust import check
+from tunescope.federated.sampling import sampled
+
+GRACE = 60.0  # seconds for messages to travel and for processes to start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many rounds, and who takes part.
+
+    Args:
+        rounds: how many.
+        clients: the names of all of them.
+        per_round: how many train in a round; all, if left out.
+        evaluate_every: all clients evaluate after each so many rounds and after the last; never, if 0.
+        timeout: seconds that a client has for its work; no limit, if left out. The server itself waits for a
+            minute more, `at_once` clients working at a time, and then gives up who has not answered.
+        at_once: how many clients work at a time, where a runtime has fewer places than clients.
+        patience: seconds that clients have for connecting, before the first round.
+        norm: k of `robust.limit`: a step is too large beyond median + k·MAD.
+        seed: of who takes part; clients are told it.
+        config: what clients are told besides.
+    """
+
+    rounds: int
+    clients: tuple[str, ...]
+    per_round: int | None = None
+    evaluate_every: int = 0
+    timeout: float | None = None
+    at_once: int | None = None
+    patience: float = 120.0
+    norm: float = 10.0
+    seed: int = 0
+    config: Config = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one.
+
+    Args:
+        number: from 1.
+        asked: who was to train, in the order of names.
+        dropped: who of them, or of those who evaluated, was left out, and why.
+        examples: how many each sound answer is from.
+        metrics: what each client said about its training.
+        evaluated: what each client measured of what the round came to.
+        diagnostics: about the way of combining, such as `aggregation_error`.
+        sent: bytes of arrays to clients, both to train and to evaluate.
+        received: bytes of arrays from them.
+        seconds: from the first message to the last answer.
+    """
+
+    number: int
+    asked: list[str]
+    dropped: dict[str, str]
+    examples: dict[str, int]
+    metrics: dict[str, dict[str, float]]
+    evaluated: dict[str, dict[str, float]]
+    diagnostics: dict[str, float]
+    sent: int
+    received: int
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """What the last round came to, and all rounds."""
+
+    arrays: Mapping[str, NDArray]
+    rounds: list[Round]
+
+
+Tell = Callable[[Round, Arrays], None]
+
+
+def run(
+    grid: Grid,
+    plan: Plan,
+    combining: Combining,
+    initial: Callable[[], Arrays],
+    keep: Keep | None = None,
+    tell: Tell | None = None,
+) -> Outcome:
+    """Carry out the rounds that are not done yet.
+
+    Everything is in the order of the clients' names, and what is drawn is drawn from the seed and the round:
+    the same plan comes to the same arrays bit for bit, whatever answers arrive first, in whatever runtime,
+    stopped and resumed or not.
+
+    Args:
+        grid: the way to the clients, of any runtime.
+        plan: what to do.
+        combining: what the server makes of the answers.
+        initial: what the first round begins with; not asked when rounds are resumed.
+        keep: where the state after each round is kept; nowhere, if left out.
+        tell: is told of each round and what it came to, after that was kept.
+
+    Raises:
+        StudyError: clients do not connect, or nobody's answer of a round could be used; what was kept is of
+            the round before.
+        StoreError: what was kept is of other clients or another seed.
+    """
+    kept = keep.read() if keep else None
+    arrays, rounds = (initial(), []) if kept is None else _resumed(kept, plan, combining)
+    combining.check(arrays)
+    nodes = Nodes(grid, plan.clients, plan.patience)
+    if len(rounds) < plan.rounds:
+        nodes.all()
+    for number in range(len(rounds) + 1, plan.rounds + 1):
+        arrays, done = _round(grid, nodes.present(), plan, combining, arrays, number)
+        rounds.append(done)
+        if keep:
+            keep.write(_kept(arrays, rounds, plan, combining))
+        if tell:
+            tell(done, arrays)
+    return Outcome(arrays, rounds)
+
+
+def _round(
+    grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays, number: int
+) -> tuple[Arrays, Round]:
+    began = time.monotonic()
+    asked = sampled(plan.clients, plan.per_round, plan.seed, number)
+    config = {**plan.config, **combining.tells(number, arrays), "round": number, "seed": plan.seed}
+    sent = {client: combining.sends(number, arrays, client) for client in asked}
+    trained = exchange(grid, nodes, TRAIN, sent, config, plan.timeout, _wait(plan, len(sent)))
+    received = {client: reply.arrays for client, reply in trained.replies.items()}
+    expected = {client: combining.expects(number, sent[client]) for client in received}
+    checked = check(received, expected, plan.norm)
+    dropped = trained.dropped | {one.client: one.cause for one in checked.dropped}
+    if not checked.sound:
+        causes = "; ".join(f"{client} {cause}" for client, cause in sorted(dropped.items()))
+        raise StudyError(f"round {number}: nobody's answer could be used: {causes}")
+    sound = {client: trained.replies[client] for client in sorted(checked.sound)}
+    answers = [Answer(client, *reply) for client, reply in sound.items()]
+    arrays, diagnostics = combining.combine(number, arrays, answers)
+    evaluated = _evaluated(grid, nodes, plan, combining, arrays, number)
+    return arrays, Round(
+        number,
+        asked,
+        dict(sorted((dropped | evaluated.dropped).items())),
+        {client: reply.examples for client, reply in sound.items()},
+        {client: reply.metrics for client, reply in sound.items()},
+        {client: reply.metrics for client, reply in evaluated.replies.items()},
+        diagnostics,
+        trained.sent + evaluated.sent,
+        trained.received,
+        time.monotonic() - began,
+    )
+
+
+def _wait(plan: Plan, asked: int) -> float | None:
+    if plan.timeout is None:
+        return None
+    return GRACE + plan.timeout * math.ceil(asked / (plan.at_once or asked))
+
+
+def _evaluated(
+    grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays, number: int
+) -> Exchanged:
+    if not plan.evaluate_every or (number % plan.evaluate_every and number < plan.rounds):
+        return Exchanged({}, {}, 0, 0)
+    config = {**plan.config, "round": number, "seed": plan.seed}
+    sent = {client: combining.sends(number, arrays, client) for client in plan.clients}
+    return exchange(grid, nodes, EVALUATE, sent, config, plan.timeout, _wait(plan, len(sent)))
+
+
+def _kept(arrays: Arrays, rounds: list[Round], plan: Plan, combining: Combining) -> Kept:
+    memory = combining.memory()
+    told: dict[str, Any] = {"rounds": [asdict(one) for one in rounds], "memory": memory.values}
+    return Kept(arrays, memory.arrays, told | {"seed": plan.seed, "clients": sorted(plan.clients)})
+
+
+def _resumed(kept: Kept, plan: Plan, combining: Combining) -> tuple[Arrays, list[Round]]:
+    for name, own in (("seed", plan.seed), ("clients", sorted(plan.clients))):
+        if kept.values[name] != own:
+            raise StoreError(
+                f"the rounds that were kept are of {name} {kept.values[name]}, and these are of {own}; "
+                "expected the same: keep these elsewhere, or remove what was kept"
+            )
+    combining.recall(Memory(kept.memory, kept.values["memory"]))
+    return kept.arrays, [Round(**one) for one in kept.values["rounds"]]

@@ -1,0 +1,63 @@
+"""What clients hold and are tested by, on real styles of the same emoji."""
+
+import numpy as np
+import pytest
+
+from tunescope.data.task import task_examples
+from tunescope.errors import DataError, StudyError
+from tunescope.federated.holdings import holdings
+from tunescope.models.load import load
+from tunescope.study.run import RunSpec
+
+STYLES = ("emoji/openmoji-line", "emoji/twemoji")
+SPLIT = {"train": 0.04, "val": 0.03, "probe": 0.03, "test": 0.9}
+
+
+@pytest.fixture(scope="module")
+def laid():
+    """Lays a federated run out on the embedded model and data."""
+    preprocess = load("emoji-clip").preprocess
+    task = {"data": "emoji/twemoji", "label": "group", "split": SPLIT}
+    said = {"model": "emoji-clip", "task": task, "adapt": "full", "lr": 1e-3}
+    examples = task_examples(RunSpec.parse(said, "test"), preprocess)
+
+    def lay(**federated):
+        return holdings(RunSpec.parse(said | {"federated": federated}, "test"), examples, preprocess)
+
+    return lay, examples
+
+
+def test_each_client_has_its_style_of_the_tasks_concepts(laid):
+    lay, examples = laid
+    held = lay(data=STYLES, partition="by_domain")
+    assert list(held) == list(STYLES)
+    unseen = {concept for side in ("val", "probe", "test") for concept in examples[side].ids}
+    for ref, one in held.items():
+        assert set(one.train.ids) == set(examples["train"].ids)
+        assert unseen.isdisjoint(one.train.ids)
+        assert set(one.test.ids) == set(examples["test"].ids)
+        assert one.weights.sum() == pytest.approx(1)
+        same = ref == "emoji/twemoji"
+        assert (np.array_equal(one.train.inputs, examples["train"].inputs)) is same
+    mixed = lay(data=STYLES, partition={"kind": "iid", "clients": 3})
+    assert sum(len(one.train) for one in mixed.values()) == sum(len(one.train) for one in held.values())
+    one = mixed["client-0"]  # it has both styles, and is tested by both
+    assert len(one.test) == 2 * len(examples["test"])
+
+
+def test_a_client_is_tested_on_its_own_mixture_of_classes(laid):
+    lay, _ = laid
+    held = lay(partition={"kind": "pathological", "clients": 4, "classes": 2})
+    for one in held.values():
+        mine = np.bincount(one.train.labels, minlength=8) / len(one.train)
+        assert (mine > 0).sum() == 2
+        tested = np.bincount(one.test.labels, weights=one.weights, minlength=8)
+        np.testing.assert_allclose(tested, mine, atol=1e-12)
+
+
+def test_what_cannot_be_dealt_out_is_named(laid):
+    lay, _ = laid
+    with pytest.raises(DataError, match="has no class of the task"):
+        lay(data=("emoji/twemoji", "emoji/noto:subgroup"), partition="by_domain")
+    with pytest.raises(StudyError, match="no client 'client-9'"):
+        lay(ranks={"client-9": 2}, partition={"kind": "iid", "clients": 2})
