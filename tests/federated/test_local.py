@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-from flwr.supercore.task_identity import TaskIdentity
 from toy_federation import NAMES, Toy
 
 from tunescope.errors import StudyError
@@ -18,6 +17,10 @@ from tunescope.federated.nodes import Nodes
 
 
 def test_who_speaks_in_this_process_is_put_back():
+    from flwr.supercore.task_identity import (
+        TaskIdentity,
+    )  # behind the import that hushes Flower's own warnings
+
     with pytest.raises(RuntimeError, match="not set"):
         _ = TaskIdentity.run_id
     with local.speaking_as_server():
