@@ -8,7 +8,6 @@ import pytest
 
 from tunescope.errors import MethodError
 from tunescope.federated.factors import Factors, stacked, svd
-from tunescope.federated.fed_sb import begun
 from tunescope.federated.ranks import fitted
 from tunescope.federated.strategy import Strategy
 from tunescope.federated.update import Aggregated, ClientUpdate
@@ -180,32 +179,6 @@ def test_ranks_and_scales_that_differ(kind):
                 MethodError, match=rf"{kind}.*{name} .*client-1.*take flora, flexlora or hetlora"
             ):
                 strategy(kind).aggregate(updates, 1)
-
-
-def test_what_is_sent_in_float32_is_in_the_residual():
-    """FedEx holds its residual against the rounded means: W₀ + residual + means is exact beyond float32."""
-    updates = [
-        replace(
-            update,
-            factors={
-                t: replace(f, a=f.a.astype(np.float32), b=f.b.astype(np.float32))
-                for t, f in update.factors.items()
-            },
-        )
-        for update in clients("fedex_lora")
-    ]
-    found = strategy("fedex_lora").aggregate(updates, 1)
-    assert found.factors[next(iter(SHAPES))].a.dtype == np.float32
-    assert found.diagnostics["aggregation_error"] < 1e-13
-
-
-def test_a_start_for_fed_sb_is_the_truncated_svd():
-    step = np.random.default_rng(0).standard_normal((OUT, IN))
-    u, sigma, vt = np.linalg.svd(step)
-    found = begun(step, RANK, scale=0.5)
-    assert np.allclose(found.product(), u[:, :RANK] @ np.diag(sigma[:RANK]) @ vt[:RANK], atol=1e-12)
-    with pytest.raises(MethodError, match=r"rank 10 .*expected a rank of 1 to 9"):
-        begun(step, 10, scale=0.5)
 
 
 def test_factors_norm_stack_and_svd_against_the_dense_matrix():

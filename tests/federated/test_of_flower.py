@@ -22,8 +22,8 @@ from tunescope.federated.flower_rules import (
     Krum,
 )
 from tunescope.federated.iid import IID
-from tunescope.federated.privacy import Privacy
 from tunescope.federated.records import array_record, arrays_of, metric_record
+from tunescope.study.federated import Privacy
 
 EXAMPLES = (10, 30, 20, 40, 25)
 START = np.array([[0.5, -1.0, 2.0]], np.float32)
@@ -111,7 +111,9 @@ def test_clients_clip_and_the_server_adds_noise():
 
         replies = [clip(message, None, client(step)) for step in steps]  # pyright: ignore[reportArgumentType]
         sent = [arrays_of(reply.content["arrays"])["w"] for reply in replies]  # pyright: ignore[reportArgumentType]
-        np.testing.assert_allclose([np.linalg.norm(one) for one in sent], [0.5, 1e-4 * 2000**0.5], rtol=1e-5)
+        np.testing.assert_allclose(
+            [float(np.linalg.norm(one)) for one in sent], [0.5, 1e-4 * 2000**0.5], rtol=1e-5
+        )
         given = [Answer("a", {"w": sent[0]}, {}, 1), Answer("b", {"w": sent[1]}, {}, 1000)]
         made, _ = combining.combine(1, arrays, given)
         np.testing.assert_allclose(made["w"], (sent[0] + sent[1]) / 2, rtol=1e-6)
@@ -125,7 +127,7 @@ def test_clients_clip_and_the_server_adds_noise():
 
 @pytest.mark.parametrize(("bits", "direction"), [((1, 1, 1, 1, 1), 1), ((0, 0, 0, 0, 0), -1)])
 def test_an_adaptive_norm_moves_towards_its_quantile(bits, direction):
-    """Up where every step was clipped, down where none was: Andrew et al., equation 3."""
+    """Up where every step was clipped, down where none was."""
     combining = chosen(FedAvg(), 5, privacy=Privacy(noise=0.0, clip=0.5, adaptive=True))
     arrays = {"w": START}
     with local.speaking_as_server():
@@ -151,6 +153,8 @@ def test_what_cannot_be_private_is_refused():
             chosen(rule, 4, privacy=privacy)
     with pytest.raises(StudyError, match="ranks of their own"):
         chosen(FFALoRA(), 4, fit=lambda client, target: (4, 1.0), privacy=privacy)
+    with pytest.raises(StudyError, match="noise=1 with an adaptive norm and 10 clients a round"):
+        chosen(FedAvg(), 10, privacy=Privacy(noise=1.0, adaptive=True))
     for array in (np.array(3), np.zeros(4, np.int64), np.array(0.5)):
         with pytest.raises(MethodError, match=r"'x' is .* cannot be clipped"):
             chosen(FedAvg(), 4, privacy=privacy).check({"x": array})

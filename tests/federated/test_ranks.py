@@ -71,5 +71,6 @@ def test_merging_is_the_sum():
     merged = merge(weight, FACTORS)
     assert merged.dtype == np.float32
     assert np.allclose(merged, weight + 4.0 * FACTORS.b @ FACTORS.a, atol=1e-5)
+    assert np.array_equal(merge(weight, FACTORS.product()), merged)  # in whichever form the change comes
     with pytest.raises(MethodError, match=r"the weight is \[8, 5\]"):
         merge(weight.T, FACTORS)

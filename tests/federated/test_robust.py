@@ -43,9 +43,9 @@ def test_the_limit_is_median_and_mad():
     norms = random.lognormal(0, 1, 25)
     middle = sorted(norms)[12]
     mad = sorted(abs(norm - middle) for norm in norms)[12]
-    assert limit(list(norms), k=3) == pytest.approx(middle + 3 * mad, rel=1e-12)
-    assert limit([1.0, 1.0, 1.0, 1.0], k=10) == pytest.approx(2.0)
-    assert limit([0.0, 0.0, 0.0]) == 0.0
+    assert limit(list(norms), k=3.0) == pytest.approx(middle + 3 * mad, rel=1e-12)
+    assert limit([1.0, 1.0, 1.0, 1.0], k=10.0) == pytest.approx(2.0)
+    assert limit([0.0, 0.0, 5.0]) == np.inf  # who moves alone is no outlier
     assert limit([1.0, 5.0]) == np.inf
     assert limit([1.0, 1.0, 1.0, np.inf]) == pytest.approx(2.0)
     assert limit([1.0, np.inf, np.inf]) == np.inf
@@ -58,3 +58,15 @@ def test_a_step_is_counted_in_float64_and_may_overflow():
     steps = {client: {"w": np.ones(2)} for client in "abc"} | {"d": {"w": np.full(2, 1e200)}}
     assert check(steps, huge).dropped[0].cause.startswith("its step has the norm inf, above ")
     assert list(check(steps, huge).sound) == ["a", "b", "c"]
+    for others in ("", "a", "bc"):  # with nobody to compare with, and among as large ones
+        few = {client: {"w": np.full(2, 1e200)} for client in [*others[1:], "d"]}
+        few |= {client: {"w": np.ones(2)} for client in others[:1]}
+        assert set(few) - set(check(few, huge).sound) == set(few) - set(others[:1])
+
+
+def test_honest_clients_stay_however_few_they_are():
+    """One alone, two of any sizes, three of which one has ten times the others' data; nothing in an array."""
+    for sizes in ([1.0], [1.0, 1000.0], [1.0, 1.0, 10.0], [0.0, 0.0, 1.0]):
+        sent = {f"c{i}": {"w": np.zeros(1), "none": np.zeros((0, 3))} for i in range(len(sizes))}
+        back = {f"c{i}": {"w": np.full(1, size), "none": np.zeros((0, 3))} for i, size in enumerate(sizes)}
+        assert check(back, sent, k=100.0).dropped == ()

@@ -15,7 +15,7 @@ class ByDomain(Partition):
 
     Nothing is drawn; clients bear the names of the domains.
 
-    Source: Li et al. 2021 (FedBN, arXiv 2102.07623), section 5.
+    Source: Li et al. 2021 (FedBN, arXiv 2102.07623).
 
     >>> parts = ByDomain().split(np.zeros(3, int), ["noto", "openmoji", "noto"])
     >>> {client: indices.tolist() for client, indices in parts.items()}
@@ -23,7 +23,7 @@ class ByDomain(Partition):
     """
 
     kind: str = "by_domain"
-    source: ClassVar[str] = "Li et al. 2021, arXiv 2102.07623, section 5"
+    source: ClassVar[str] = "Li et al. 2021, arXiv 2102.07623"
 
     def deal(
         self, labels: NDArray, domains: Sequence[str] | None, random: np.random.Generator

@@ -7,9 +7,11 @@ from tunescope.federated.combining import Combining
 from tunescope.federated.flower_rules import FedAvg, FlowerRule
 from tunescope.federated.of_factors import Fit, OfFactors, is_trained
 from tunescope.federated.of_flower import OfFlower
-from tunescope.federated.privacy import Privacy
+from tunescope.federated.privacy import around
+from tunescope.federated.privacy import seed as drawn_seed
 from tunescope.federated.strategy import Strategy
 from tunescope.study.component import Component
+from tunescope.study.federated import Privacy
 
 LINEAR = ("naive", "ffa_lora", "rolora", "fed_sb")  # the mean of what clients send, factor by factor
 
@@ -45,9 +47,9 @@ def chosen(
             f"mean; expected one rank and one of: fedavg, fedprox, {', '.join(LINEAR)}"
         )
     if isinstance(rule, FlowerRule):
-        return OfFlower(privacy.around(rule.make(), clients), privacy.seed())
+        return OfFlower(around(privacy, rule.make(), clients), drawn_seed(privacy))
     trained = partial(is_trained, _ours(rule))
-    return OfFlower(privacy.around(FedAvg().make(), clients), privacy.seed(), trained)
+    return OfFlower(around(privacy, FedAvg().make(), clients), drawn_seed(privacy), trained)
 
 
 def _ours(rule: Component) -> Strategy:

@@ -19,7 +19,7 @@ class Dirichlet(Partition):
     With α → ∞ clients are alike, with α → 0 each class lies with one of them. Sizes differ, too. Shares are
     drawn again until every client holds `min_examples`.
 
-    Source: Yurochkin et al. 2019 (arXiv 1905.12022), section 4; drawn again as by Li et al. 2021
+    Source: Yurochkin et al. 2019 (arXiv 1905.12022); drawn again as by Li et al. 2021
     (arXiv 2102.02079).
 
     Args:
@@ -32,7 +32,7 @@ class Dirichlet(Partition):
     """
 
     kind: str = "dirichlet"
-    source: ClassVar[str] = "Yurochkin et al. 2019, arXiv 1905.12022, section 4"
+    source: ClassVar[str] = "Yurochkin et al. 2019, arXiv 1905.12022"
     clients: Annotated[int, Field(ge=1)] = 4
     alpha: Annotated[float, Field(gt=0)] = 0.5
 

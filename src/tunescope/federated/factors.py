@@ -8,14 +8,14 @@ from jaxtyping import Float
 
 from tunescope.errors import MethodError
 
-Matrix = Float[np.ndarray, "rows columns"]
+Matrix = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
     """A change of one weight matrix: ΔW = s·B·A, or s·B·R·A where there is a core.
 
-    Source: Hu et al. 2021 (arXiv 2106.09685), section 4.1; the core: Singhal et al. 2025 (arXiv 2502.15436).
+    Source: Hu et al. 2021 (arXiv 2106.09685); the core: Singhal et al. 2025 (arXiv 2502.15436).
 
     Args:
         a: A, [r, in].
@@ -76,7 +76,43 @@ class Factors:
         b, a = self.folded()
         if min(self.shape) == 0 or self.rank == 0:
             return 0.0
-        return float(np.linalg.norm(np.linalg.qr(b).R @ np.linalg.qr(a.T).R.T))
+        return float(np.linalg.norm(_triangle(b) @ _triangle(a.T).T))
+
+
+Change = Factors | Matrix  # of one weight matrix, in whichever form is at hand
+
+
+def dense(change: Change) -> Matrix:
+    """ΔW [out, in] in float64.
+
+    >>> dense(np.float32([[1.0, 2.0]])).dtype
+    dtype('float64')
+    """
+    return change.product() if isinstance(change, Factors) else change.astype(np.float64)
+
+
+def added_up(parts: Sequence[Change], dtype: np.dtype) -> Change:
+    """Σ ΔW_i in the form of fewer numbers: factors of rank r while r·(out + in) < out·in, else [out, in].
+
+    Args:
+        parts: changes of one weight matrix, added up in float64.
+        dtype: of the result; half precision is raised to float32.
+
+    >>> one = Factors(np.ones((1, 9)), np.ones((9, 1)))
+    >>> added_up([one] * 4, np.dtype(float)).rank
+    4
+    >>> added_up([one] * 5, np.dtype(float)).tolist()[0][:2]
+    [5.0, 5.0]
+    """
+    kept, dtype = [part for part in parts if isinstance(part, Factors)], np.result_type(dtype, np.float32)
+    out, into = parts[0].shape
+    if len(kept) == len(parts) and sum(part.rank for part in kept) * (out + into) < out * into:
+        whole = stacked(kept, [1.0] * len(kept))
+        return Factors(whole.a.astype(dtype), whole.b.astype(dtype))
+    total = np.zeros((out, into))
+    for part in parts:
+        total += dense(part)
+    return total.astype(dtype)
 
 
 def stacked(parts: Sequence[Factors], weights: Iterable[float]) -> Factors:
@@ -84,7 +120,7 @@ def stacked(parts: Sequence[Factors], weights: Iterable[float]) -> Factors:
 
     The weight stands on one side only: on both, its square would. The rank is the sum of the parts' ranks.
 
-    Source: Wang et al. 2024 (FLoRA, arXiv 2409.05976), section 3.
+    Source: Wang et al. 2024 (FLoRA, arXiv 2409.05976).
 
     >>> one = Factors(np.array([[1.0, 0.0]]), np.array([[1.0]]), scale=2.0)
     >>> stacked([one, one], [0.25, 0.75]).product().tolist()
@@ -118,3 +154,8 @@ def svd(factors: Factors) -> tuple[Matrix, Float[np.ndarray, " k"], Matrix]:
     right, inner_right = np.linalg.qr(a.T)
     u, sigma, vt = np.linalg.svd(inner_left @ inner_right.T)
     return left @ u, sigma, vt @ right.T
+
+
+def _triangle(matrix: Matrix) -> Matrix:
+    """R of matrix = Q·R, with Q never made."""
+    return np.asarray(np.linalg.qr(matrix, mode="r"))

@@ -13,14 +13,14 @@ class FFALoRA(Strategy):
 
     Half of what LoRA trains is trained and sent.
 
-    Source: Sun et al. 2024 (arXiv 2403.12313), section 3.
+    Source: Sun et al. 2024 (arXiv 2403.12313).
 
     >>> FFALoRA().trained(round=1)
     ('b',)
     """
 
     kind: str = "ffa_lora"
-    source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.12313, section 3"
+    source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.12313"
     exact: ClassVar[bool] = True
 
     def trained(self, round: int) -> tuple[Part, ...]:

@@ -13,19 +13,22 @@ NOTHING = 1e-12  # of the largest singular value: what lies below is rounding
 class FlexLoRA(Strategy):
     """Decomposes the mean of the changes, Σ p_k·s_k·B_k·A_k = U·diag(σ)·Vᵀ; each client gets its first r_k.
 
-    Ranks and scales may differ. A client's part is the best of its rank (Eckart & Young), in balanced factors
-    B = U·√(σ/s), A = √(σ/s)·Vᵀ; what is cut off is its `aggregation_error`, told here for the highest rank.
+    Ranks and scales may differ. A client's part is the best of its rank (Eckart & Young); balanced factors,
+    B = U·√(σ/s) and A = √(σ/s)·Vᵀ, are ours. What is cut off is its `aggregation_error`, told here for the
+    highest rank.
     Directions that do nothing are left out, and a client of a higher rank is given new ones (`ranks.fitted`).
     Where the ranks sum to less than min(out, in), no matrix [out, in] is made.
 
-    Source: Bai et al. 2024 (arXiv 2402.11505), section 3; its code has B = U·σ, A = Vᵀ.
+    Source: Bai et al. 2024 (arXiv 2402.11505).
 
     >>> FlexLoRA().exact
     False
     """
 
     kind: str = "flexlora"
-    source: ClassVar[str] = "Bai et al. 2024, arXiv 2402.11505, section 3"
+    source: ClassVar[str] = "Bai et al. 2024, arXiv 2402.11505"
+    version: ClassVar[int] = 2
+    renews: ClassVar[bool] = True
 
     def join(self, target: str, held: Sequence[Held], round: int) -> Joined:
         """The whole decomposition, to be cut; nothing where the mean is zero."""

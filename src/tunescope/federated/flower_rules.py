@@ -161,7 +161,7 @@ class FedTrimmedAvg(FlowerRule):
 class Krum(FlowerRule):
     """The one answer that is nearest to its K − f − 2 nearest neighbours.
 
-    Source: Blanchard et al. 2017 (arXiv 1703.02757), section 4.
+    Source: Blanchard et al. 2017 (arXiv 1703.02757).
 
     Args:
         malicious: f, how many clients may lie.
@@ -171,7 +171,7 @@ class Krum(FlowerRule):
     """
 
     kind: str = "krum"
-    source: ClassVar[str] = "Blanchard et al. 2017, arXiv 1703.02757, section 4"
+    source: ClassVar[str] = "Blanchard et al. 2017, arXiv 1703.02757"
     malicious: Annotated[int, Field(ge=0)] = 0
 
     def make(self) -> "FlowerStrategy":

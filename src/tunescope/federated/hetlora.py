@@ -7,7 +7,6 @@ import numpy as np
 
 from tunescope.federated.factors import Factors
 from tunescope.federated.mean import mean
-from tunescope.federated.ranks import first
 from tunescope.federated.strategy import Held, Joined, Strategy
 
 
@@ -16,16 +15,17 @@ class HetLoRA(Strategy):
 
     Weights are w_k = ‖ΔW_k‖_F / Σ_j ‖ΔW_j‖_F of each target, in the place of the shares of examples, which
     still weigh what is no factor, and factors whose changes are all zero. Where scales differ, as α / r does
-    with r, B takes the quotient in, so that each client's product is what it was.
+    with r, B takes the quotient in, so that each client's product is what it was. Ranks are the study's: the
+    paper's clients lower their own while they train, under a penalty on their last directions; ours do not.
 
-    Source: Cho et al. 2024 (arXiv 2401.06432), section 4 (sparsity-weighted aggregation).
+    Source: Cho et al. 2024 (arXiv 2401.06432).
 
     >>> HetLoRA().exact
     False
     """
 
     kind: str = "hetlora"
-    source: ClassVar[str] = "Cho et al. 2024, arXiv 2401.06432, section 4"
+    source: ClassVar[str] = "Cho et al. 2024, arXiv 2401.06432"
 
     def join(self, target: str, held: Sequence[Held], round: int) -> Joined:
         """The weighted means at the highest rank."""
@@ -51,20 +51,3 @@ def padded(factors: Factors, rank: int, scale: float) -> Factors:
     if factors.scale != scale:
         b = (factors.scale / scale * b.astype(np.float64)).astype(b.dtype)
     return Factors(np.pad(factors.a, ((0, missing), (0, 0))), np.pad(b, ((0, 0), (0, missing))), scale)
-
-
-def pruned(factors: Factors, rank: int, below: float) -> Factors:
-    """The first `rank` directions, where the others do little: ‖B_tail‖_F·‖A_tail‖_F < below·‖B‖_F·‖A‖_F.
-
-    The tail is what the paper's clients hold down by a penalty while they train; the threshold as a share of
-    the whole is ours.
-
-    Source: Cho et al. 2024 (arXiv 2401.06432), section 4 (rank self-pruning).
-
-    >>> factors = Factors(np.diag([3.0, 0.1]), np.diag([3.0, 0.1]))
-    >>> pruned(factors, rank=1, below=0.01).rank, pruned(factors, rank=1, below=0.001).rank
-    (1, 2)
-    """
-    tail = np.linalg.norm(factors.b[:, rank:]) * np.linalg.norm(factors.a[rank:])
-    whole = np.linalg.norm(factors.b) * np.linalg.norm(factors.a)
-    return first(factors, rank) if tail < below * whole else factors

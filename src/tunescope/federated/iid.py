@@ -13,7 +13,7 @@ from tunescope.federated.partition import Partition, numbered
 class IID(Partition):
     """Deals the examples out evenly, in random order: clients' sizes differ by one at most.
 
-    Source: McMahan et al. 2017 (arXiv 1602.05629), section 3.
+    Source: McMahan et al. 2017 (arXiv 1602.05629).
 
     Args:
         clients: how many.
@@ -23,7 +23,7 @@ class IID(Partition):
     """
 
     kind: str = "iid"
-    source: ClassVar[str] = "McMahan et al. 2017, arXiv 1602.05629, section 3"
+    source: ClassVar[str] = "McMahan et al. 2017, arXiv 1602.05629"
     clients: Annotated[int, Field(ge=1)] = 4
 
     def deal(

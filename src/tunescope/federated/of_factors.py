@@ -1,8 +1,9 @@
 """Our LoRA-aware strategies behind the common face: factors by name, and what is added to the base weights.
 
 Names: `factors/<target>/a`, `/b` and `/core`; `scale/<target>`, [1]; `added/<target>/a` and `/b`, whose
-product every client adds to its own base weight W₀ before it trains. It is the sum over all rounds, so that a
-client that was away, or that begins anew, has the same model. Every other name is a plain parameter.
+product every client adds to its own base weight W₀ before it trains, or `added/<target>/whole`, [out, in],
+where that is less to send. It is the sum over all rounds, so that a client that was away, or that begins
+anew, has the same model. Every other name is a plain parameter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunescope.federated.combining import Answer, Combining
-from tunescope.federated.factors import Factors, stacked, svd
+from tunescope.federated.factors import Change, Factors, added_up
 from tunescope.federated.job import Arrays
-from tunescope.federated.ranks import fitted
+from tunescope.federated.ranks import fitted, resized
 from tunescope.federated.strategy import Strategy
 from tunescope.federated.update import ClientUpdate
 
@@ -22,9 +23,7 @@ FACTORS, SCALE, ADDED = "factors/", "scale/", "added/"
 Fit = Callable[[str, str], tuple[int, float]]
 
 
-def packed(
-    factors: Mapping[str, Factors], added: Mapping[str, Factors], others: Arrays
-) -> dict[str, NDArray]:
+def packed(factors: Mapping[str, Factors], added: Mapping[str, Change], others: Arrays) -> dict[str, NDArray]:
     """Factors, additions and plain parameters as one dictionary of arrays.
 
     >>> one = Factors(np.ones((1, 2)), np.ones((3, 1)), scale=2.0)
@@ -36,8 +35,11 @@ def packed(
         found |= {f"{FACTORS}{target}/a": of.a, f"{FACTORS}{target}/b": of.b}
         found |= {} if of.core is None else {f"{FACTORS}{target}/core": of.core}
         found[SCALE + target] = np.array([of.scale])
-    for target, of in added.items():
-        found |= {f"{ADDED}{target}/a": of.a, f"{ADDED}{target}/b": of.b}
+    for target, change in added.items():
+        if isinstance(change, Factors):
+            found |= {f"{ADDED}{target}/a": change.a, f"{ADDED}{target}/b": change.b}
+        else:
+            found[f"{ADDED}{target}/whole"] = change
     return found
 
 
@@ -60,11 +62,20 @@ def factors_of(arrays: Arrays) -> dict[str, Factors]:
     }
 
 
-def added_of(arrays: Arrays) -> dict[str, Factors]:
-    """What is added to base weights, by target."""
-    names = (name for name in sorted(arrays) if name.startswith(ADDED) and name.endswith("/a"))
-    targets = [name.removeprefix(ADDED).removesuffix("/a") for name in names]
-    return {t: Factors(arrays[f"{ADDED}{t}/a"], arrays[f"{ADDED}{t}/b"]) for t in targets}
+def added_of(arrays: Arrays) -> dict[str, Change]:
+    """What is added to base weights, by target.
+
+    >>> added_of(packed({}, {"q": np.ones((1, 2))}, {}))
+    {'q': array([[1., 1.]])}
+    """
+    found: dict[str, Change] = {}
+    for name in sorted(name for name in arrays if name.startswith(ADDED)):
+        target, _, part = name.removeprefix(ADDED).rpartition("/")
+        if part == "a":
+            found[target] = Factors(arrays[name], arrays[f"{ADDED}{target}/b"])
+        elif part == "whole":
+            found[target] = arrays[name]
+    return found
 
 
 def others_of(arrays: Arrays) -> dict[str, NDArray]:
@@ -89,7 +100,8 @@ class OfFactors(Combining):
 
     Args:
         strategy: how factors are put together.
-        fit: rank and scale of a client's factors, by client and target; as they are, if left out.
+        fit: rank and scale of a client's factors, by client and target; the same for all and in all rounds,
+            if left out.
         seed: of rows that are drawn where factors grow or begin anew.
     """
 
@@ -118,10 +130,19 @@ class OfFactors(Combining):
         before, factors = factors_of(arrays), dict(made.factors)
         for number, target in enumerate(sorted(before.keys() - factors.keys())):
             factors[target] = anew(before[target], [self.seed, round, number])
+        if self.fit is None:
+            factors = {
+                t: resized(of, *self.next(round, t, before[t]), self.seed) for t, of in factors.items()
+            }
         added = added_of(arrays)
         for target, more in made.additions.items():
-            added[target] = thin(stacked([added[target], more], [1, 1]) if target in added else more)
+            parts = [added[target], more] if target in added else [more]
+            added[target] = added_up(parts, before[target].a.dtype)
         return packed(factors, added, made.others), dict(made.diagnostics)
+
+    def next(self, round: int, target: str, before: Factors) -> tuple[int, float]:
+        """Rank and scale of a target's factors after a round, where clients have none of their own."""
+        return before.rank, before.scale
 
     def _update(self, round: int, arrays: Arrays, answer: Answer) -> ClientUpdate:
         whole = {**self.sends(round, arrays, answer.client), **answer.arrays}
@@ -138,15 +159,3 @@ def anew(like: Factors, seed: Sequence[int]) -> Factors:
     drawn = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed))).random(like.a.shape)
     a = (2 * drawn - 1) / np.sqrt(like.a.shape[1])
     return replace(like, a=a.astype(like.a.dtype), b=np.zeros_like(like.b))
-
-
-def thin(factors: Factors) -> Factors:
-    """The same product at no higher rank than a matrix of its shape can have.
-
-    >>> thin(Factors(np.ones((5, 2)), np.ones((3, 5)))).a.shape
-    (2, 2)
-    """
-    if factors.rank <= min(factors.shape):
-        return factors
-    u, sigma, vt = svd(factors)
-    return Factors(sigma[:, None] * vt, u)

@@ -107,7 +107,7 @@ class OfFlower(Combining):
 
     def _message(self, one: Answer, names: Iterable[str]) -> Any:
         # Flower's client says 1 for a step that was clipped, and its server moves the norm as if 1 were one
-        # that was not (Andrew et al., equation 3): the norm would run away from its quantile.
+        # that was not (Andrew et al. 2021): the norm would run away from its quantile.
         metrics = {NORM_BIT: 1 - one.metrics[NORM_BIT]} if NORM_BIT in one.metrics else {}
         examples = 1 if self.private else one.examples
         return answer({name: one.arrays[name] for name in names}, metric_record(metrics, examples))

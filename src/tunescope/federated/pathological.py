@@ -16,7 +16,7 @@ class Pathological(Partition):
 
     Every class has an owner, and the numbers of owners differ by one at most.
 
-    Source: McMahan et al. 2017 (arXiv 1602.05629), section 3, "pathological non-IID", whose shards of the
+    Source: McMahan et al. 2017 (arXiv 1602.05629), "pathological non-IID", whose shards of the
     sorted labels hold about two classes a client.
 
     Args:
@@ -30,7 +30,7 @@ class Pathological(Partition):
     """
 
     kind: str = "pathological"
-    source: ClassVar[str] = "McMahan et al. 2017, arXiv 1602.05629, section 3"
+    source: ClassVar[str] = "McMahan et al. 2017, arXiv 1602.05629"
     clients: Annotated[int, Field(ge=1)] = 4
     classes: Annotated[int, Field(ge=1)] = 2
 

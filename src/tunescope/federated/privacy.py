@@ -1,65 +1,50 @@
-"""Central differential privacy: clients clip their steps, the server adds noise to their mean."""
+"""Central differential privacy, as Flower has it: clients clip their steps, the server adds noise."""
 
 import secrets
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from tunescope.study.spec import Spec
+from tunescope.errors import StudyError
+from tunescope.study.federated import Privacy
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 
-class Privacy(Spec):
-    """Each client's step is clipped to C, and N(0, (z·C/n)²) is added to the mean of n: Flower's mechanism.
-
-    The server is trusted: it sees each client's clipped step. Clients weigh the same, whatever their
-    examples, or one of them could move the mean by more than C/n. What clients measure is not protected.
-
-    Source: McMahan et al. 2018 (arXiv 1710.06963), algorithm 1; adaptive: Andrew et al. 2021 (arXiv
-    1905.03871), equation 3.
+def around(privacy: Privacy, strategy: "FlowerStrategy", clients: int) -> "FlowerStrategy":
+    """Flower's wrapper around a strategy that takes the mean.
 
     Args:
-        noise: z, the noise multiplier.
-        clip: C, the norm that a client's step is scaled down to; where it is adaptive, the first one.
-        adaptive: C moves to where `quantile` of the clients' steps are below it, by the factor
-            e^(−0.2·(b − quantile)), b the share that was not clipped (with noise of its own).
-        quantile: the share of the clients whose steps are to stay whole.
-        noise_seed: what noise is drawn from. Left out, it is drawn once by the operating system and kept with
-            the server's checkpoints. Given, results can be repeated, and there is no privacy from whoever
-            reads the study.
+        privacy: clipping and noise; `study.federated.Privacy` says what they come to.
+        strategy: FedAvg, or what averages as it does.
+        clients: how many are asked in a round.
 
-    >>> Privacy(noise=1.0, clip=0.5).kind
-    'fixed'
+    Raises:
+        StudyError: an adaptive norm with so much noise that what the norm itself costs cannot be made up for.
+
+    >>> from tunescope.federated.flower_rules import FedAvg
+    >>> around(Privacy(noise=1.0, clip=0.5), FedAvg().make(), 4).clipping_norm
+    0.5
     """
+    from tunescope.federated.flower import strategies
 
-    noise: Annotated[float, Field(ge=0)]
-    clip: Annotated[float, Field(gt=0)] = 0.1
-    adaptive: bool = False
-    quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
-    noise_seed: Annotated[int, Field(ge=0)] | None = None
+    if privacy.adaptive and privacy.noise >= clients / 10:
+        raise StudyError(
+            f"privacy: noise={privacy.noise:g} with an adaptive norm and {clients} clients a round; expected "
+            f"less than a tenth of them, {clients / 10:g}: take a fixed norm, or more clients a round"
+        )
+    if privacy.adaptive:
+        return strategies.DifferentialPrivacyClientSideAdaptiveClipping(
+            strategy, privacy.noise, clients, privacy.clip, privacy.quantile
+        )
+    return strategies.DifferentialPrivacyClientSideFixedClipping(
+        strategy, privacy.noise, privacy.clip, clients
+    )
 
-    @property
-    def kind(self) -> Literal["fixed", "adaptive"]:
-        """How the norm is chosen."""
-        return "adaptive" if self.adaptive else "fixed"
 
-    def around(self, strategy: "FlowerStrategy", clients: int) -> "FlowerStrategy":
-        """Flower's wrapper around a strategy that takes the mean.
+def seed(privacy: Privacy) -> int:
+    """What noise is drawn from: the study's seed, or one that the operating system draws.
 
-        Args:
-            strategy: FedAvg, or what averages as it does.
-            clients: how many are asked in a round.
-        """
-        from tunescope.federated.flower import strategies
-
-        if self.adaptive:
-            return strategies.DifferentialPrivacyClientSideAdaptiveClipping(
-                strategy, self.noise, clients, self.clip, self.quantile
-            )
-        return strategies.DifferentialPrivacyClientSideFixedClipping(strategy, self.noise, self.clip, clients)
-
-    def seed(self) -> int:
-        """What noise is drawn from."""
-        return secrets.randbits(128) if self.noise_seed is None else self.noise_seed
+    >>> seed(Privacy(noise=1.0, noise_seed=3))
+    3
+    """
+    return secrets.randbits(128) if privacy.noise_seed is None else privacy.noise_seed

@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from tunescope.errors import MethodError
-from tunescope.federated.factors import Factors, Matrix, svd
+from tunescope.federated.factors import Change, Factors, Matrix, dense, svd
+
+NOTHING = 1e-6  # of the longest row: what is shorter is rounding
 
 
 def first(factors: Factors, rank: int) -> Factors:
@@ -133,7 +135,24 @@ def fitted(factors: Factors, rank: int, scale: float, seed: int = 0) -> Factors:
     return replace(found, b=(quotient * found.b.astype(np.float64)).astype(found.b.dtype), scale=scale)
 
 
-def merge(weight: Matrix, factors: Factors) -> Matrix:
+def resized(factors: Factors, rank: int, scale: float, seed: int = 0) -> Factors:
+    """The nearest product of another rank and scale, in factors whose every direction can learn.
+
+    Where the nearest has a lower rank than is asked for, the directions that are left are new ones (`grow`),
+    for zeros in A and in B have no gradient; where there is no product yet, A keeps its first rows.
+
+    >>> of = resized(Factors(np.diag([1.0, 3.0, 0.0]), np.eye(3)), rank=1, scale=2.0)
+    >>> of.product().round(12).tolist()[1], of.scale
+    ([0.0, 3.0, 0.0], 2.0)
+    """
+    if rank < factors.rank and factors.norm():
+        factors = shrink(factors, rank)
+        lengths = np.linalg.norm(factors.a, axis=1)
+        factors = first(factors, int((lengths > NOTHING * lengths.max()).sum()))
+    return fitted(factors, rank, scale, seed)
+
+
+def merge(weight: Matrix, change: Change) -> Matrix:
     """W₀ + ΔW, added up in float64, in the type of W₀.
 
     Raises:
@@ -142,11 +161,11 @@ def merge(weight: Matrix, factors: Factors) -> Matrix:
     >>> merge(np.ones((1, 2)), Factors(np.array([[1.0, 2.0]]), np.array([[1.0]]), scale=2.0)).tolist()
     [[3.0, 5.0]]
     """
-    if weight.shape != factors.shape:
+    if weight.shape != change.shape:
         raise MethodError(
-            f"merge: the weight is {list(weight.shape)} and its change {list(factors.shape)}; they must agree"
+            f"merge: the weight is {list(weight.shape)} and its change {list(change.shape)}; they must agree"
         )
-    return (weight.astype(np.float64) + factors.product()).astype(weight.dtype)
+    return (weight.astype(np.float64) + dense(change)).astype(weight.dtype)
 
 
 def _coreless(factors: Factors) -> None:

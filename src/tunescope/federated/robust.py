@@ -32,7 +32,8 @@ def check(
     """Leave out whoever sent back other arrays, values that are not finite, or far too large a step.
 
     A client's step is ‖what it sent back − what it was sent‖₂ over all arrays. Above `limit` of the round's
-    steps it is left out; clients whose arrays could not be used have no part in that limit.
+    steps, or where it is too large for a float64, it is left out; clients whose arrays could not be used have
+    no part in that limit.
 
     Args:
         received: arrays by client and name.
@@ -49,13 +50,13 @@ def check(
     for client in sorted(received):
         if client not in sent:
             dropped[client] = "was not asked in this round"
-        elif cause := _unusable(received[client], sent[client]):
+        elif cause := unusable(received[client], sent[client]):
             dropped[client] = cause
         else:
             norms[client] = step_norm(received[client], sent[client])
     most = limit(list(norms.values()), k)
     for client, norm in norms.items():
-        if norm > most:
+        if norm > most or np.isinf(norm):
             dropped[client] = f"its step has the norm {norm:.4g}, above {most:.4g}, the limit of this round"
     sound = {client: received[client] for client in norms if client not in dropped}
     return Checked(sound, tuple(Dropped(client, dropped[client]) for client in sorted(dropped)))
@@ -65,13 +66,14 @@ def limit(norms: list[float], k: float = 10.0) -> float:
     """The largest norm that is still usual: median + k·MAD, MAD the median distance from the median.
 
     At least a tenth of the median stands in the place of MAD, or clients that agree well would make an
-    outlaw of any other. Of fewer than three nothing can be told: infinite.
+    outlaw of any other: the limit is (1 + k/10) times the median or more. Of fewer than three clients nothing
+    can be told, nor where most have not moved: infinite.
 
     Source: Leys et al. 2013 (J. Exp. Soc. Psychol. 49(4)) for the rule.
 
-    >>> limit([1.0, 2.0, 4.0], k=2)
+    >>> limit([1.0, 2.0, 4.0], k=2.0)
     4.0
-    >>> limit([1.0, 1.0, 1.0], k=10), limit([1.0])
+    >>> limit([1.0, 1.0, 1.0], k=10.0), limit([1.0])
     (2.0, inf)
     """
     if len(norms) < FEWEST:
@@ -80,7 +82,7 @@ def limit(norms: list[float], k: float = 10.0) -> float:
     with np.errstate(invalid="ignore"):
         distances = np.where(np.isinf(norms), np.inf, np.abs(np.array(norms) - middle))
     spread = max(float(np.median(distances)), SPREAD * middle)
-    return middle + k * spread if np.isfinite(middle) else float("inf")
+    return middle + k * spread if 0 < middle < float("inf") else float("inf")
 
 
 def step_norm(received: Mapping[str, NDArray], sent: Mapping[str, NDArray]) -> float:
@@ -97,8 +99,12 @@ def step_norm(received: Mapping[str, NDArray], sent: Mapping[str, NDArray]) -> f
         return float(np.sqrt(sum(squares)))
 
 
-def _unusable(received: Mapping[str, NDArray], sent: Mapping[str, NDArray]) -> str | None:
-    """Why arrays cannot be used, the first reason found."""
+def unusable(received: Mapping[str, NDArray], sent: Mapping[str, NDArray]) -> str | None:
+    """Why arrays cannot be used, the first reason found; None where they can.
+
+    >>> unusable({"b": np.ones(2)}, {"b": np.ones(3)})
+    "'b' is float64 [2]; expected float64 [3]"
+    """
     if missing := sorted(sent.keys() - received.keys()):
         return f"{missing[0]!r} is missing ({len(missing)} of {len(sent)} arrays are)"
     if extra := sorted(received.keys() - sent.keys()):

@@ -14,14 +14,14 @@ class RoLoRA(Strategy):
     Σ p_k·B_k·A = (Σ p_k·B_k)·A and Σ p_k·B·A_k = B·(Σ p_k·A_k). B is first because it starts at zero: where
     it is zero A has no gradient.
 
-    Source: Chen et al. 2024 (arXiv 2409.02346), section 3; in full as arXiv 2502.01755.
+    Source: Chen et al. 2024 (arXiv 2409.02346); in full as arXiv 2502.01755.
 
     >>> RoLoRA().trained(round=1), RoLoRA().trained(round=2)
     (('b',), ('a',))
     """
 
     kind: str = "rolora"
-    source: ClassVar[str] = "Chen et al. 2024, arXiv 2409.02346, section 3"
+    source: ClassVar[str] = "Chen et al. 2024, arXiv 2409.02346"
     exact: ClassVar[bool] = True
 
     def trained(self, round: int) -> tuple[Part, ...]:

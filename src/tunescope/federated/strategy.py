@@ -35,6 +35,7 @@ class Strategy(Component, ABC):
     """
 
     exact: ClassVar[bool] = False  # the next round begins at ΔW*
+    renews: ClassVar[bool] = False  # in other directions: an optimiser's moments are not of these factors
 
     def trained(self, round: int) -> tuple[Part, ...]:
         """Which factors clients train, and so send, in a round, counted from 1."""
