@@ -18,6 +18,7 @@ _FACE = {
     "run": "tunescope.api",
     "report": "tunescope.api",
     "compare": "tunescope.api",
+    "create_clip_model": "tunescope.federated.clip_model",
     "TunescopeError": "tunescope.errors",
     "Table": "tunescope.results.table",
 }

@@ -126,6 +126,7 @@ def run(
     study: Study | str | Path,
     results: str | Path = "results",
     tell: Tell = lambda event: None,
+    command: str | None = None,
     **options: Any,
 ) -> StudyResult:
     """Carry out a study, or what is missing of it, answer its questions and write its page.
@@ -134,26 +135,36 @@ def run(
         study: a study, or the path of its file.
         results: the folder of the store and of the study's own folder.
         tell: called with every `Event`.
+        command: what the page names as the way to carry it out again; `tunescope run` and the file's path.
         **options: how, how many, which: `executor`, `workers`, `only`, … as in `engine.options.Options`.
 
     Raises:
         TunescopeError: something that the study asks for does not fit; nothing has been started.
         Stopped: somebody asked to stop; what was under way is checkpointed.
     """
-    asked, command = _asked(study)
+    asked, usual = _asked(study)
     store = Store(Path(results) / "store")
     planned = plan(asked, store)
     started = time.monotonic()
     execute(asked, planned, store, tell, Options(**options))
     store.compact_if_worth()
     fresh = all(run.state == "missing" for run in planned)
-    return _report(asked, store, Path(results), command, time.monotonic() - started if fresh else None)
+    seconds = time.monotonic() - started if fresh else None
+    return _report(asked, store, Path(results), command or usual, seconds)
 
 
-def report(study: Study | str | Path, results: str | Path = "results") -> StudyResult:
-    """Write a study's table, answers and page again from what its store holds."""
-    asked, command = _asked(study)
-    return _report(asked, Store(Path(results) / "store"), Path(results), command, None, again=True)
+def report(
+    study: Study | str | Path, results: str | Path = "results", command: str | None = None
+) -> StudyResult:
+    """Write a study's table, answers and page again from what its store holds.
+
+    Args:
+        study: a study, or the path of its file.
+        results: the folder of the store and of the study's own folder.
+        command: as for `run`.
+    """
+    asked, usual = _asked(study)
+    return _report(asked, Store(Path(results) / "store"), Path(results), command or usual, None, again=True)
 
 
 def compare(

@@ -199,3 +199,13 @@ def test_transfer_sets_that_test_nothing_are_errors(photos):
         assert any((photos.parent / "tested" / name).iterdir())
     with pytest.raises(DataError, match=r"nothing is left to test"):
         task_sets(spec(f"folder:{photos}", shifts=[f"folder:{photos.parent / 'tested'}"]))
+
+
+def test_data_with_another_number_of_classes_than_said_are_refused():
+    found = len(task_sets(EMOJI)["train"].class_names)
+    said = {"min_per_class": 12, "num_classes": found}
+    assert len(task_sets(spec("emoji/openmoji:subgroup", **said))["train"].class_names) == found
+    with pytest.raises(
+        DataError, match=rf"num_classes is 10, and data 'emoji/openmoji:subgroup' has {found} "
+    ):
+        task_sets(spec("emoji/openmoji:subgroup", **said | {"num_classes": 10}))

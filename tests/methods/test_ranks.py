@@ -21,6 +21,8 @@ def ranks(encoder, rank, targets=("q", "fc2")):
         ({"vision.blocks[0-1]": 4, "vision.blocks[2-]": 16}, [4, 4, 16, 4, 4, 16]),
         ({"q": 1, "mlp.fc2": 2}, [1, 1, 1, 2, 2, 2]),
         ({"blocks[0]": 1, "blocks[1-].attention.q": 2, "blocks[1-2].mlp.fc2": 3}, [1, 2, 2, 1, 3, 3]),
+        ({"*": 8, "vision.blocks[1]": 2}, [8, 2, 8, 8, 2, 8]),
+        ({"blocks[0-]": 4, "*": 8}, [4] * 6),
     ],
 )
 def test_every_target_gets_the_rank_of_its_pattern(tiny, rank, expected):

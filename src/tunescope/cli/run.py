@@ -2,14 +2,26 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tunescope.cli.arguments import count, results, workers
+
+if TYPE_CHECKING:
+    from tunescope.api import StudyResult
+    from tunescope.engine.events import Tell
+    from tunescope.study.study import Study
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("study", type=Path, help="a study file")
+    choices(parser)
+
+
+def choices(parser: argparse.ArgumentParser) -> None:
+    """How, how many, which, and what is said of it."""
     results(parser)
     parser.add_argument(
         "--executor",
@@ -32,23 +44,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def call(args: argparse.Namespace) -> int:
     """Carry out the study; print its answers and the path of its report."""
     from tunescope import api
-    from tunescope.cli.progress import Progress
-    from tunescope.engine.execute import counts
-    from tunescope.engine.options import Options
-    from tunescope.engine.plan import plan
     from tunescope.engine.together import follow, follows
     from tunescope.results.store import Store
     from tunescope.study.study import load_study
 
     study = load_study(args.study)
-    store = Store(args.results / "store")
     if follows():
-        follow(store)
+        follow(Store(args.results / "store"))
         return 0
-    given = {name: getattr(args, name) for name in Options.__dataclass_fields__}
-    options, planned = Options(**given), plan(study, store)
+    return carried_out(args, study, lambda tell: api.run(args.study, args.results, tell, **chosen(args)))
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """The caller's choices, as `engine.options.Options` takes them."""
+    from tunescope.engine.options import Options
+
+    return {name: getattr(args, name) for name in Options.__dataclass_fields__ if name != "runtime"}
+
+
+def carried_out(args: argparse.Namespace, study: "Study", carry_out: "Callable[[Tell], StudyResult]") -> int:
+    """Show a study while `carry_out` does so; print its answers and the path of its report."""
+    from tunescope import api
+    from tunescope.cli.progress import Progress
+    from tunescope.engine.execute import counts
+    from tunescope.engine.options import Options
+    from tunescope.engine.plan import plan
+    from tunescope.results.store import Store
+
+    options, planned = Options(**chosen(args)), plan(study, Store(args.results / "store"))
     with Progress(study.study, planned, options.chosen(planned), quiet=args.quiet) as progress:
-        result = api.run(args.study, args.results, tell=progress.tell, **given)
+        result = carry_out(progress.tell)
     if args.json:
         print(json.dumps(_document(result), indent=1, ensure_ascii=False))
     else:

@@ -35,6 +35,11 @@ def task_sets(spec: RunSpec, decoded: Path | None = None) -> dict[str, DataSet]:
             f"task.label is {wanted.label!r}, but data {wanted.data!r} {said}; remove one of them"
         )
     data = large_classes(data, wanted.min_per_class)
+    if wanted.num_classes not in (None, found := len(data.class_names)):
+        raise DataError(
+            f"num_classes is {wanted.num_classes}, and data {wanted.data!r} has {found} classes that can be "
+            f"split ({_some(data.class_names)}); give {found}, or other data"
+        )
     sides = split(data, wanted.split, wanted.min_per_class)
     sets = {side: data.select(indices) for side, indices in sides.items()}
     used = {concept for side in ("train", "val", "probe") for concept in sets[side].ids}

@@ -1,5 +1,6 @@
 """A model as what travels: named arrays out of it and into it."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tunescope.errors import MethodError
-from tunescope.federated.factors import Factors
+from tunescope.federated.factors import Change, Factors
 from tunescope.federated.job import Arrays
 from tunescope.federated.of_factors import FACTORS, added_of, factors_of, others_of, packed
-from tunescope.federated.ranks import merge
+from tunescope.federated.ranks import fitted, merge
 from tunescope.federated.strategy import Part
+from tunescope.methods.low_rank import pattern
 from tunescope.methods.method import Installed
 from tunescope.methods.per_tower import InstalledPerTower
 
@@ -113,8 +115,25 @@ class Shared:
             for name, array in others_of(arrays).items():
                 held[name].copy_(torch.from_numpy(np.asarray(array)))
 
+    def describe(self) -> None:
+        """Have peft's settings, with which an adapter is saved, say the ranks that the layers have."""
+        if self.layers:
+            ranks = {path: layer.r[ADAPTER] for path, layer in self.layers.items()}
+            for name, value in pattern("r", "rank_pattern", ranks).items():
+                setattr(self.model.peft_config[ADAPTER], name, value)
+
+    def usual(self, arrays: Arrays) -> dict[str, NDArray]:
+        """The same products with every scale as LoRA's settings have it, α / r or α / √r of its own rank."""
+        factors = factors_of(arrays)
+        for path, of in factors.items():
+            if of.core is None:
+                alpha, rooted = self.layers[path].lora_alpha[ADAPTER], self.layers[path].use_rslora[ADAPTER]
+                factors[path] = fitted(of, of.rank, alpha / (math.sqrt(of.rank) if rooted else of.rank))
+        return packed(factors, added_of(arrays), others_of(arrays))
+
     def finish(self, arrays: Arrays) -> Installed:
-        """The model at the end of all rounds, an ordinary one: cores are folded into B.
+        """The model at the end of all rounds, an ordinary one: cores are folded into B, and so is what makes
+        a scale another than its rank's; peft's settings say the ranks.
 
         Where something was added to base weights, the adapter is merged into them too: what was learnt is no
         adapter then.
@@ -126,7 +145,8 @@ class Shared:
             MethodError: it has to be merged, and cannot be.
         """
         self.shape(arrays)
-        self.put(arrays)
+        self.put(self.usual(arrays))
+        self.describe()
         for layer in self.layers.values():
             if parametrize.is_parametrized(layer.lora_B[ADAPTER]):
                 parametrize.remove_parametrizations(layer.lora_B[ADAPTER], "weight", leave_parametrized=True)
@@ -171,7 +191,7 @@ class Shared:
         drawn = {name for part in parts for name in getattr(part, "drawn", ())}
         return {name: value for name, value in installed.buffers.items() if name not in drawn}
 
-    def _add(self, added: Mapping[str, Factors]) -> None:
+    def _add(self, added: Mapping[str, Change]) -> None:
         for path in added.keys() | self.untouched.keys():
             weight = self.layers[path].get_base_layer().weight
             before = self.untouched.setdefault(path, weight.detach().clone())

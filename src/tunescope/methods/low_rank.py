@@ -20,7 +20,7 @@ class LowRank(PeftMethod):
 
     Args:
         rank: r, at most the smaller side of every target matrix: one number, or numbers by block and role,
-            such as `{"vision.blocks[0-3]": 4, "vision.blocks[4-]": 16}`, that name every target once.
+            such as `{"vision.blocks[0-3]": 4, "*": 16}`, that name every target once; `*` is all the others.
         dropout: share of a target's inputs that is dropped on the way into A, while training.
         targets: roles of the model map: `q`, `attention.o`, `blocks[4-].mlp.fc1`,
             `vision.blocks[0].attention.q`.

@@ -16,6 +16,7 @@ def _said_as(value: Any) -> str:
     return "by role" if isinstance(value, Mapping) else "number"
 
 
+REST = "*"
 _AtLeastOne = Annotated[int, Field(ge=1)]
 Rank = Annotated[
     Annotated[int, Field(ge=1), Tag("number")]
@@ -34,8 +35,8 @@ def ranks_by_path(
     """The rank of every target matrix.
 
     Patterns of a mapping are role patterns of the model map (`q`, `vision.blocks[0-3].attention.q`) or blocks
-    without a role (`vision.blocks[0-3]`, `blocks[4-]`): every target in them. No target may be in two
-    patterns or in none, so the order of a mapping means nothing.
+    without a role (`vision.blocks[0-3]`, `blocks[4-]`): every target in them; or `*`: every target that no
+    other pattern names. No target may be in two patterns or in none, so the order of a mapping means nothing.
 
     Args:
         rank: one number, or numbers by pattern.
@@ -52,7 +53,7 @@ def ranks_by_path(
     if isinstance(rank, int):
         return dict.fromkeys(paths, rank)
     by: dict[str, str] = {}
-    for pattern in rank:
+    for pattern in (said for said in rank if said != REST):
         covered = [path for path in paths if path in _named(pattern, encoder, tower)]
         if not covered:
             raise MethodError(f"rank: {pattern!r} matches none of the targets; {nearest(pattern, targets)}")
@@ -62,10 +63,11 @@ def ranks_by_path(
                     f"rank: {path} is in {by[path]!r} and in {pattern!r}; give patterns that do not overlap"
                 )
             by[path] = pattern
+    by |= {path: REST for path in paths if REST in rank and path not in by}
     if left := [path for path in paths if path not in by]:
         raise MethodError(
             f"rank: no pattern matches {left[0]} ({len(left)} such targets); "
-            "add a pattern for them, or leave them out of the targets"
+            f"add a pattern for them ({REST!r} is all that no other names), or leave them out of the targets"
         )
     return {path: rank[by[path]] for path in paths}
 

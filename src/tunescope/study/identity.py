@@ -57,6 +57,7 @@ def _by_content(spec: RunSpec, fingerprints: Mapping[str, str]) -> dict[str, Any
     said = spec.model_dump(mode="json")
     said["model"] = fingerprints[spec.model]
     said["task"]["data"] = fingerprints[spec.task.data]
+    del said["task"]["num_classes"]  # only ever an error
     for kind in ("zero_shot", "shifts"):
         said["transfer"][kind] = [fingerprints[reference] for reference in said["transfer"][kind]]
     federated = said.pop("federated")

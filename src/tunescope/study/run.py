@@ -33,10 +33,14 @@ class Split(Spec):
 
 
 class Task(Spec):
-    """What is learnt: labelled data, and how it is split."""
+    """What is learnt: labelled data, and how it is split.
+
+    `num_classes` is what the data are expected to have; it decides no result, and other data are an error.
+    """
 
     data: str
     label: str | None = None
+    num_classes: Annotated[int, Field(ge=2)] | None = None
     split: Split = Split()
     min_per_class: Annotated[int, Field(ge=4)] = 4
     on_error: Literal["raise", "skip"] = "raise"
@@ -182,6 +186,13 @@ class RunSpec(Spec):
             raise ValueError(f"after {self.after.kind}: nothing follows a federated run; remove it")
         if self.train.monitor is not None and self.train.monitor.every != "epoch":
             raise ValueError("train.monitor: a federated run is looked at after each round: say every: epoch")
+        if self.train.monitor is not None and self.train.monitor.stop_on_collapse is not None:
+            raise ValueError("train.monitor.stop_on_collapse: all rounds are carried out; remove it")
+        if self.train.monitor is None and self.federated.watch_clients:
+            raise ValueError(
+                "federated.watch_clients: the probes of train.monitor look at clients, and there is none; "
+                "add train: {monitor: {probes: [attention], every: epoch}}, or remove it"
+            )
         train = self.train.model_copy(update={"epochs": self.federated.epochs})
         object.__setattr__(self, "train", train)  # frozen for everybody else
         return self

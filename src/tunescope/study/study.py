@@ -15,6 +15,7 @@ from tunescope.study.federated import Federated
 from tunescope.study.plain_yaml import read_yaml
 from tunescope.study.question import Correction, Question
 from tunescope.study.run import RunSpec, Task, Train, Transfer
+from tunescope.study.seed_form import SeedForm, is_seed_form
 from tunescope.study.spec import Spec
 
 RUN_KEYS = ("model", "task", "adapt", "objective", "penalties", "lr", "train", "after", "seeds")
@@ -228,7 +229,7 @@ def _short(value: Any) -> str:
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and validate a study file, its runs included.
+    """Read and validate a study file, its runs included; of our own form, or of `seed_form`'s.
 
     Raises:
         StudyError: the file is missing, is not YAML, or says something that cannot be carried out.
@@ -246,6 +247,8 @@ def load_study(path: str | Path) -> Study:
         raise StudyError(
             f"{path}: expected keys such as 'study', 'model', 'task', 'runs'; got {type(value).__name__}"
         )
+    if is_seed_form(value):
+        value = SeedForm.parse(value, str(path)).translated(path.stem)
     study = Study.parse(value, str(path))
     try:
         study.members()
