@@ -11,7 +11,7 @@ from tunescope.federated import local, rounds
 from tunescope.federated.chosen import chosen
 from tunescope.federated.flower_rules import FedAdam, FedAvg, FedYogi
 from tunescope.federated.keep import KeptFile
-from tunescope.federated.privacy import Privacy
+from tunescope.study.federated import Privacy
 
 PLAN = rounds.Plan(4, NAMES, per_round=3, evaluate_every=2, seed=7)
 
@@ -97,7 +97,7 @@ def test_a_server_killed_after_a_round_comes_to_the_same_result(rule, privacy, t
     def until(stop, keep, combining):
         job = Floats()
 
-        def tell(done, arrays):
+        def tell(done, arrays, turns):
             if done.number == stop:
                 raise Stopped
 
@@ -115,6 +115,27 @@ def test_a_server_killed_after_a_round_comes_to_the_same_result(rule, privacy, t
     same(
         dict(until(0, keep, chosen(rule, 3, privacy=privacy)).arrays), dict(expected.arrays)
     )  # nothing left to do
+
+
+def test_it_is_told_what_every_sound_client_was_left_with_before_the_round_is_kept(tmp_path):
+    keep, told = KeptFile(tmp_path / "server.safetensors"), []
+
+    def tell(done, arrays, turns):
+        told.append((done.number, turns))
+        assert keep.read() is None
+        raise Stopped
+
+    plan, trouble = rounds.Plan(1, NAMES, seed=7), {"bob": {1: "nan"}}
+    for _ in range(2):  # it was not kept, and is told again
+        with pytest.raises(Stopped):
+            carried_out(plan, keep=keep, tell=tell, trouble=trouble)
+    job = Toy()
+    for number, turns in told:
+        assert (number, list(turns)) == (1, ["ada", "cyd", "dan"])
+        for name, turn in turns.items():
+            same(dict(turn.sent), job.initial())
+            back, _, _ = Toy().client(name).fit(job.initial(), {"round": 1, "seed": 7})
+            same(dict(turn.left), {**turn.sent, **back})
 
 
 def test_what_was_kept_belongs_to_a_plan(tmp_path):

@@ -2,9 +2,10 @@
 
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,14 +19,18 @@ from tunescope.engine.joining import combining_of, per_round
 from tunescope.engine.kept import OnDisk
 from tunescope.engine.kept_rounds import KeptRounds
 from tunescope.engine.monitor import LiveMonitor
+from tunescope.engine.runtime import Runtime
 from tunescope.engine.together import launched
-from tunescope.errors import Diverged, MethodError, StoreError, StudyError
+from tunescope.engine.watching import Watching
+from tunescope.errors import Diverged, MethodError, StoreError
 from tunescope.federated.client import TuningJob
 from tunescope.federated.holdings import Holding
+from tunescope.federated.job import Arrays
+from tunescope.federated.partition import counts
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
 from tunescope.objectives.objective import Objective
-from tunescope.probes.kept import InMemory, Kept
+from tunescope.probes.kept import InMemory, Make
 from tunescope.results.row import Row
 from tunescope.results.unfinished import MEASURED, Unfinished
 from tunescope.study.federated import Federated
@@ -38,7 +43,7 @@ from tunescope.training.ranks import Ranks
 from tunescope.training.validation import validate
 
 if TYPE_CHECKING:
-    from tunescope.federated.rounds import Round
+    from tunescope.federated.rounds import Round, Turn, Unusable
 
 CLIENTS = "clients"  # below what has been measured: their moments
 
@@ -52,12 +57,14 @@ class Federation:
         encoder: on which the method was installed.
         installed: the method at work.
         head: before its first step.
-        held: what each client holds.
+        held: what each client holds; empty where they are on machines of their own.
         examples: of the task, by split.
-        monitor: looks at the global model before the first round and after each.
+        monitor: looks at the global model before the first round and after each, and at clients where the run
+            has them watched.
         on_step: called with (round, rounds).
         on_log: called with every line of the log.
         checkpoint: where the rounds are kept, and found again; and whether to stop.
+        runtime: where the clients work.
     """
 
     spec: RunSpec
@@ -70,6 +77,7 @@ class Federation:
     on_step: OnStep | None = None
     on_log: Log | None = None
     checkpoint: Checkpoint | None = None
+    runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self):
         assert self.spec.federated is not None
@@ -90,7 +98,8 @@ class Federation:
             Diverged: every client of a round did, or the global model.
             Stopped: `checkpoint.stopping` said so, between two rounds.
         """
-        from tunescope.federated import local, rounds
+        from tunescope.federated import rounds
+        from tunescope.federated.stoppable import Stoppable
 
         if launched():
             raise MethodError("federated: several processes share this run; carry it out in one process")
@@ -111,42 +120,44 @@ class Federation:
             autocast=torch.no_grad,
             reuse=not self.installed.trainable,
         )
+        self.watching = Watching(job, self.monitor if self.federated.watch_clients else None)
         seeing = partial(self._see, reads, ranks)
-        self._tell({"clients": {name: len(held.train) for name, held in self.held.items()}})
-        self._note(0, seeing, job.initial())
-        keep = None if unfinished is None else KeptRounds(unfinished)
+        if self.held:
+            self._tell({"clients": {name: len(held.train) for name, held in self.held.items()}})
+        self._note(0, partial(seeing, 0, job.initial(), {}))
+        keep = None if unfinished is None else KeptRounds(unfinished, self.runtime.threads)
         done = None if keep is None else keep.read()
         last = len(done.values["rounds"]) if done else 0
-        for number in range(1, last):
-            self._note(number, self._lost, {})
-        if done:  # it may have been killed before it looked at what it had kept
-            self._note(last, seeing, done.arrays)
+        for number in range(1, last + 1):
+            self._note(number, partial(self._lost, number))
         plan = rounds.Plan(
             rounds=self.federated.rounds,
             clients=tuple(job.clients),
             per_round=per_round(self.federated, len(job.clients)),
+            timeout=self.runtime.timeout,
+            at_once=self.runtime.at_once,
+            patience=self.runtime.patience,
+            closing=True,
+            config=self.runtime.tells(self.spec),
             norm=self.federated.outlier,
             seed=self.spec.seed,
         )
 
-        def tell(one: "Round", arrays: Mapping[str, NDArray]) -> None:
-            self._note(one.number, seeing, arrays)
+        def tell(one: "Round", arrays: Arrays, turns: Mapping[str, "Turn"]) -> None:
+            self.kept.forget(f"round {one.number}")  # of a try that was killed before the round was kept
+            self._note(one.number, partial(seeing, one.number, arrays, turns))
             if self.on_step is not None:
                 self.on_step(one.number, self.federated.rounds)
 
         combining = combining_of(self.spec, job)
+        serve = partial(rounds.run, plan=plan, combining=combining, initial=job.initial, keep=keep, tell=tell)
         try:
-            serve = partial(
-                rounds.run, plan=plan, combining=combining, initial=job.initial, keep=keep, tell=tell
-            )
-            outcome = local.run(job, serve)
-        except StudyError:
-            if job.diverged:
-                error = Diverged(max(job.diverged.values()))
-                error.history = self.history
-                raise error from None
-            raise
-        scores = {name: job.client(name).evaluate(outcome.arrays, {})[0] for name in job.clients}
+            outcome = self.runtime.run(job, lambda grid: serve(Stoppable(grid, stopping)))
+        except rounds.Unusable as unusable:
+            if (error := _diverged(unusable)) is None:
+                raise
+            error.history = self.history
+            raise error from None
         trained = sum(p.numel() for p in job.shared.named().values() if p.requires_grad)
         total = sum(p.numel() for p in [*self.encoder.model.parameters(), *self.head.parameters()])
         installed = job.shared.finish(outcome.arrays)
@@ -157,24 +168,30 @@ class Federation:
             Row("training.trainable", trained),
             Row("training.total", total),
             Row("training.share", trained / total),
-            *(Row("federated.examples", len(held.train), component=name) for name, held in self.held.items()),
-            *(Row("federated.global", told["global"], component=name) for name, told in scores.items()),
+            *(Row("federated.examples", n, component=name) for name, n in _sizes(outcome.rounds).items()),
+            *(row for name, held in self.held.items() for row in _classes(name, held.train)),
+            *(
+                Row("federated.global", reply.metrics["global"], component=name)
+                for name, reply in outcome.closing.replies.items()
+            ),
         ]
+        for client, cause in outcome.closing.dropped.items():
+            self._tell({"closing": client, "because": cause})
         if self.spec.train.converged is not None:
             converged = self.history.converged(self.spec.train.converged)
             self.history.rows.append(Row("training.converged", float(converged)))
         return installed, self.history
 
-    def _note(self, number: int, seeing: Callable, arrays: Mapping[str, NDArray]) -> None:
-        """Take down what the global model is like after a round, once, killed in between or not."""
-        found = dict(self.kept(f"round {number}", lambda: seeing(number, arrays)))
+    def _note(self, number: int, see: Make) -> None:
+        """Take down what global model and clients are like after a round, once, killed in between or not."""
+        found = dict(self.kept(f"round {number}", see))
         said = json.loads(bytes(found.pop("said")).decode())
         self.history.rows += [Row(*row) for row in said["rows"]]
         if said["line"]:
             self._tell(said["line"])
         self.history.saw(number, found)
 
-    def _lost(self, number: int, arrays: Mapping[str, NDArray]) -> NoReturn:
+    def _lost(self, number: int) -> NoReturn:
         assert self.checkpoint is not None
         self.checkpoint.unfinished.clear()
         raise StoreError(
@@ -182,13 +199,13 @@ class Federation:
         )
 
     def _see(
-        self, reads: Features, ranks: Ranks, number: int, arrays: Mapping[str, NDArray]
+        self, reads: Features, ranks: Ranks, number: int, arrays: Arrays, turns: Mapping[str, "Turn"]
     ) -> dict[str, NDArray]:
-        """The global model's validation score, and what a live monitor sees of it."""
+        """What is seen of clients; the global model's validation score, and what a monitor sees of it."""
+        rows = self.watching.look(number, turns)
         self.job.put(arrays)
         self.encoder.model.eval()
         self.head.eval()
-        rows: list[Row] = []
         line = {}
         looks: dict[str, NDArray] = {}
         if number:
@@ -222,9 +239,8 @@ class Federation:
         if error is not None and math.isfinite(error):
             rows.append(Row("federated.aggregation_error", error, **at))
         for client, told in one.metrics.items():
-            for name in ("loss", "cka"):
-                if name in told and math.isfinite(told[name]):
-                    rows.append(Row(f"federated.{name}", told[name], component=client, **at))
+            if math.isfinite(told["loss"]):
+                rows.append(Row("federated.loss", told["loss"], component=client, **at))
             if "personal" in told:
                 rows.append(Row("federated.personal", told["personal"], component=client))
         if one.number == 1:
@@ -242,5 +258,28 @@ class Federation:
             self.on_log(line)
 
 
-def _kept(unfinished: Unfinished | None) -> Kept:
+def _diverged(unusable: "Unusable") -> Diverged | None:
+    """Whether every client of a round did, wherever it was: its numbers, or what it sent, were not finite."""
+    if not all("Diverged: " in cause or "not finite" in cause for cause in unusable.causes.values()):
+        return None
+    steps = [int(step) for step in re.findall(r"diverged at step (\d+)", str(unusable))]
+    return Diverged(max(steps, default=unusable.number))
+
+
+def _sizes(rounds: Iterable["Round"]) -> dict[str, int]:
+    """From how many examples clients learn, by their own word; of those whose answer was used once."""
+    return dict(sorted({client: n for one in rounds for client, n in one.examples.items()}.items()))
+
+
+def _classes(client: str, train: Examples) -> list[Row]:
+    """How many examples of each class a client holds; nothing of numbers."""
+    if train.regression:
+        return []
+    found = counts({client: np.arange(len(train))}, train.labels, train.class_names)
+    return [
+        Row("federated.held", one.n, component=client, split=f"class:{one.label}") for one in found if one.n
+    ]
+
+
+def _kept(unfinished: Unfinished | None) -> InMemory | OnDisk:
     return InMemory() if unfinished is None else OnDisk(unfinished, "rounds", lambda: unfinished.run_id)

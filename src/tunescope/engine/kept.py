@@ -40,7 +40,7 @@ class OnDisk:
             StoreError: the disk is full, or may not be written.
         """
         said = self._by | {"key": key}
-        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+        path = self._path(key)
         found = _read(path, said)
         if found is None:
             found = {name: np.ascontiguousarray(array) for name, array in make().items()}
@@ -49,6 +49,13 @@ class OnDisk:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace(path, save(found, said | {"sha256": _digest(found)}))
         return found
+
+    def forget(self, key: str) -> None:
+        """Have the arrays of a key made anew at the next asking."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
     @property
     def _folder(self) -> Path:

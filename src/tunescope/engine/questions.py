@@ -6,14 +6,16 @@ from itertools import product
 
 from tunescope.errors import StudyError, nearest
 from tunescope.probes.probe import Probe, probes_of
-from tunescope.results.metric import AFTER, FEDERATED, SKIPPED, TRAINING, Derived, declared
+from tunescope.results.metric import AFTER, FEDERATED, OF_CLIENTS, SKIPPED, TRAINING, Derived, declared
 from tunescope.results.table import FILTERS
 from tunescope.study.component import component_class, names
+from tunescope.study.federated import Federated
 from tunescope.study.question import Measured, Question
 from tunescope.study.run import Monitor
 from tunescope.study.study import Member, Study
 
 CHOOSER = "transfer"  # the probe whose rows of the validation split `at: best` chooses by
+CLIENT = ".client"  # behind the name of a monitor's metric: of a client's model
 DECIDING = ("val", "probe")  # the splits that a live monitor may stop a run by
 
 
@@ -35,10 +37,11 @@ def check_questions(study: Study) -> None:
     there = there.union(*(_written(probe, but=()) for probe in probes))
     after = {member.group: member.spec.after is not None for member in members}
     at_steps = {group: stepped(monitor) for group, monitor in monitors.items()}
-    federated = {member.group for member in members if member.spec.federated is not None}
-    there |= {metric.name for metric in FEDERATED} if federated else set()
-    for group in federated:
-        at_steps[group] |= {metric.name for metric in FEDERATED if "step" in metric.dims}
+    federated = {member.group: member.spec.federated for member in members}
+    for group, said in federated.items():
+        if said is not None:
+            there |= {metric.name for metric in FEDERATED if "step" not in metric.dims}
+            at_steps[group] |= in_rounds(said, monitors[group])
     factors: dict[str, set[float | int | str]] = {}
     for member in members:
         for name, value in member.factors.items():
@@ -106,6 +109,16 @@ def stepped(monitor: Monitor | None) -> set[str]:
     """The metrics whose rows have a step: the loop's own, and what the monitor watches, if there is one."""
     own = {metric.name for metric in TRAINING if "step" in metric.dims}
     return own if monitor is None else own | watched(monitor)
+
+
+def in_rounds(federated: Federated, monitor: Monitor | None) -> set[str]:
+    """The metrics of a federated run's rows that say what a round was, and what was seen of its clients."""
+    found = {metric.name for metric in FEDERATED if "step" in metric.dims}
+    if federated.privacy is not None:
+        found -= {metric.name for metric in OF_CLIENTS}
+    if federated.watch_clients and monitor is not None:
+        found |= {metric.derive("client").name for probe in probes_of(monitor) for metric in probe.metrics}
+    return found
 
 
 def _written(probe: Probe, but: tuple[Derived, ...] = ("base", "base_only")) -> set[str]:
@@ -226,6 +239,18 @@ def _unmeasured(
         known = there.union(*at_steps.values())
         if metric not in declared():
             yield f"unknown metric {metric!r}; {nearest(metric, known)}"
+        elif metric in at_steps[group] and (probe == "federated" or metric.endswith(CLIENT)):
+            yield f"metric {metric!r} has rows of rounds: say which by 'step' in 'where', such as step: last"
+        elif metric.endswith(CLIENT):
+            yield (
+                f"metric {metric!r} has rows where clients are watched, and the runs of {group!r} have none: "
+                f"say federated: {{watch_clients: true}}, with the probe {probe!r} in 'train.monitor.probes'"
+            )
+        elif probe == "federated":
+            yield (
+                f"metric {metric!r} is of federated runs, and those of {group!r} have no such rows; ask "
+                "about others with 'compare' or 'among'"
+            )
         elif not steps:
             watching = metric in at_steps[group]
             also = ", or ask for the live monitor's rows with 'step' in 'where'" if watching else ""

@@ -4,7 +4,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,14 @@ from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.data.sample import few
-from tunescope.errors import Diverged, MethodError, Stopped
+from tunescope.errors import MethodError, Stopped
 from tunescope.federated.between import Between, Moments, as_tensors, of_tensors
 from tunescope.federated.flower_rules import PROXIMAL
-from tunescope.federated.holdings import Holding
+from tunescope.federated.holdings import Holding, clients_of
 from tunescope.federated.job import Arrays, Config, Metrics
-from tunescope.federated.of_factors import FACTORS, factors_of, is_trained, others_of, packed
+from tunescope.federated.of_factors import factors_of, is_trained, others_of, packed
 from tunescope.federated.ranks import fitted
-from tunescope.federated.shared import ALL, Shared
+from tunescope.federated.shared import ALL, ENCODER, Shared
 from tunescope.federated.strategy import Strategy
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
@@ -30,7 +30,6 @@ from tunescope.study.federated import Federated
 from tunescope.study.run import RunSpec
 from tunescope.training.loop import train
 
-SHOWN = 64  # examples by which representations are compared
 SEEN_BY = 8  # validation examples that a client's own loop looks at
 
 
@@ -43,13 +42,10 @@ class TuningJob:
         encoder: on which the method was installed.
         installed: the method at work.
         head: on the encoder's features.
-        held: what each client holds.
+        held: what each client holds, of those that work in this process.
         examples: of the task, by split.
         folder: where clients keep their optimisers' moments; None keeps them in memory.
         stopping: asked after every step of a client.
-
-    Attributes:
-        diverged: clients whose loss stopped being finite, with the step.
     """
 
     spec: RunSpec
@@ -60,7 +56,6 @@ class TuningJob:
     examples: Mapping[str, Examples]
     folder: Path | None = None
     stopping: Callable[[], bool] = lambda: False
-    diverged: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         assert self.spec.federated is not None
@@ -81,12 +76,11 @@ class TuningJob:
             )
         self.begun = self.shared.arrays()
         self._moments: dict[tuple[str, int], Moments] = {}
-        self._seen: tuple[int, NDArray] | None = None
 
     @property
     def clients(self) -> Sequence[str]:
-        """In the order of their names."""
-        return sorted(self.held)
+        """In the order of their names, those that work elsewhere included."""
+        return clients_of(self.federated)
 
     def initial(self) -> Arrays:
         """What the model trains, as the method was installed."""
@@ -98,7 +92,7 @@ class TuningJob:
 
     def seed(self, client: str) -> int:
         """Of a client's order of examples, augmentation and dropout; the run's own where there is but one."""
-        if len(self.held) == 1:
+        if len(self.clients) == 1:
             return self.spec.seed
         words = np.random.SeedSequence([self.spec.seed, zlib.crc32(client.encode())]).generate_state(1)
         return int(words[0])
@@ -113,13 +107,36 @@ class TuningJob:
         self.shared.shape(arrays, parts)
         self.shared.put(arrays)
 
+    def moments(self, client: str, round: int) -> Moments:
+        """Those that a client begins a round with: of its last one, and of factors that are still the same.
+
+        Factors that a strategy drew anew or decomposed, or whose rank has changed since, begin with none.
+        """
+        last = self.last(client, round) if self.federated.keep_optimizer else None
+        if last is None:
+            return {}
+        resized = any(last < at <= round for at in self.federated.rank_from)
+        anew = self.strategy is not None and (self.strategy.renews or resized)
+        inside = tuple(f"{ENCODER}{path}." for path in self.shared.layers)
+        kept = self.kept(client, round)
+        return {name: of for name, of in kept.items() if not (anew and name.startswith(inside))}
+
+    def last(self, client: str, before: int) -> int | None:
+        """The last round before this one from which a client's moments are kept."""
+        if self.folder is None:
+            rounds = [number for name, number in self._moments if name == client]
+        else:
+            rounds = [int(path.stem) for path in self._place(client).glob("*.safetensors")]
+        return max((number for number in rounds if number < before), default=None)
+
     def kept(self, client: str, before: int) -> Moments:
         """A client's moments at the end of its last round before this one."""
+        last = self.last(client, before)
+        if last is None:
+            return {}
         if self.folder is None:
-            rounds = [number for name, number in self._moments if name == client and number < before]
-            return self._moments[client, max(rounds)] if rounds else {}
-        found = {int(p.stem): p for p in self._place(client).glob("*.safetensors") if int(p.stem) < before}
-        return of_tensors(load_file(found[max(found)])) if found else {}
+            return self._moments[client, last]
+        return of_tensors(load_file(self._place(client) / f"{last}.safetensors"))
 
     def keep(self, client: str, round: int, moments: Moments) -> None:
         """Keep them, and those of the round before, which is tuned again where a server was killed."""
@@ -141,12 +158,6 @@ class TuningJob:
     def _place(self, client: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{zlib.crc32(client.encode()):08x}-{self.clients.index(client)}"
-
-    def sent_features(self, round: int) -> NDArray:
-        """Of a few probe examples, by the model as it was sent: the same for all where ranks are."""
-        if self._seen is None or self._seen[0] != round or self.federated.ranks:
-            self._seen = (round, self.features(few(self.examples["probe"], SHOWN)))
-        return self._seen[1]
 
     def features(self, examples: Examples) -> NDArray:
         """By the model as it is now, in evaluation mode."""
@@ -188,31 +199,27 @@ class TuningClient:
         one client that holds everything and keeps its moments takes that run's steps, bit for bit.
 
         Returns:
-            what was trained in this round; `loss`, the mean over the steps; `cka` of the features of a few
-            probe examples with those that the model gave as it was sent; in the last round `personal`, the
-            accuracy on the client's own test examples before it is joined with others; how many examples.
+            what was trained in this round; `loss`, the mean over the steps; in the last round `personal`, the
+            accuracy on the client's own test examples before it is joined with others, which are read once;
+            how many examples.
 
         Raises:
             Diverged: loss or gradient were not finite.
             Stopped: the job's `stopping` said so; the round is to be tuned again.
         """
-        from tunescope.probes.similarity import cka
-
         job, round = self.job, int(config["round"])
         if job.stopping():
             raise Stopped(f"stopped in round {round}")
         an_epoch = math.ceil(len(self.holding.train) / job.spec.train.batch_size)
         steps = job.federated.local_epochs * an_epoch
         job.put(arrays, round)
-        before = job.sent_features(round)
         if job.spec.penalties:  # they are prepared on the base model, as in a central run
             job.put(_as_begun(job.begun, arrays), round)
-        moments = job.kept(self.name, round) if job.federated.keep_optimizer else {}
         between = Between(
             (round - 1) * steps,
             round * steps,
             lambda: job.shared.put(arrays),
-            {name: of for name, of in moments.items() if not _begins_anew(name, arrays)},
+            job.moments(self.name, round),
             job.stopping,
         )
         spec = job.spec.model_copy(update={"seed": job.seed(self.name)})
@@ -221,25 +228,18 @@ class TuningClient:
         try:
             with self._proximal(float(config.get(PROXIMAL, 0.0)), arrays):
                 train(*given, few(job.examples["val"], SEEN_BY), on_step=between.took, checkpoint=between)
-        except Diverged as error:
-            job.diverged[self.name] = error.step
-            raise
         except Stopped:
             if not between.ended:
                 raise
         finally:
             job.encoder.model.eval().zero_grad()
             job.head.eval().zero_grad()
-        job.diverged.pop(self.name, None)
         if job.federated.keep_optimizer:
             job.keep(self.name, round, between.moments)
         sent_back = {n: a for n, a in job.shared.arrays().items() if job.trains(round, n)}
         losses = [line["loss"] for line in between.history.log if "loss" in line]
         told = {"loss": float(np.mean(losses))}
         told |= {row.metric: row.value for row in between.history.rows if row.metric == "training.memory"}
-        after = job.features(few(job.examples["probe"], SHOWN))
-        if len(after) >= 4:
-            told["cka"] = cka(after, before)
         if round == job.federated.rounds:
             told["personal"] = job.score(self.holding)
         return sent_back, told, len(self.holding.train)
@@ -279,10 +279,3 @@ def _as_begun(begun: Arrays, arrays: Arrays) -> Arrays:
         t: of if of.core is not None else fitted(of, like[t].rank, like[t].scale) for t, of in first.items()
     }
     return packed(factors, {}, others_of(begun))
-
-
-def _begins_anew(name: str, arrays: Arrays) -> bool:
-    """Whether a parameter is of factors that were drawn anew, so that old moments are of something else."""
-    path = name.removeprefix("encoder.").partition(".lora_")[0]
-    b = arrays.get(f"{FACTORS}{path}/b")
-    return b is not None and f"{FACTORS}{path}/core" not in arrays and not b.any()

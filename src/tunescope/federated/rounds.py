@@ -35,6 +35,7 @@ class Plan:
             minute more, `at_once` clients working at a time, and then gives up who has not answered.
         at_once: how many clients work at a time, where a runtime has fewer places than clients.
         patience: seconds that clients have for connecting, before the first round.
+        closing: whether all clients evaluate what all rounds came to; it is part of none of them.
         norm: k of `robust.limit`: a step is too large beyond median + k·MAD.
         seed: of who takes part; clients are told it.
         config: what clients are told besides.
@@ -47,6 +48,7 @@ class Plan:
     timeout: float | None = None
     at_once: int | None = None
     patience: float = 120.0
+    closing: bool = False
     norm: float = 10.0
     seed: int = 0
     config: Config = field(default_factory=dict)
@@ -81,14 +83,41 @@ class Round:
     seconds: float
 
 
+class Turn(NamedTuple):
+    """One client's in a round.
+
+    Args:
+        sent: what it was sent.
+        left: the same arrays after its own tuning: those that it sent back, and the rest as they were sent.
+    """
+
+    sent: Arrays
+    left: Arrays
+
+
 class Outcome(NamedTuple):
-    """What the last round came to, and all rounds."""
+    """What the last round came to, all rounds, and what clients then measured, where the plan asks for it."""
 
     arrays: Mapping[str, NDArray]
     rounds: list[Round]
+    closing: Exchanged = Exchanged({}, {}, 0, 0)
 
 
-Tell = Callable[[Round, Arrays], None]
+class Unusable(StudyError):
+    """Nobody's answer of a round could be used.
+
+    Args:
+        number: of the round.
+        causes: by client.
+    """
+
+    def __init__(self, number: int, causes: Mapping[str, str]):
+        self.number, self.causes = number, dict(sorted(causes.items()))
+        told = "; ".join(f"{client} {cause}" for client, cause in self.causes.items())
+        super().__init__(f"round {number}: nobody's answer could be used: {told}")
+
+
+Tell = Callable[[Round, Arrays, Mapping[str, Turn]], None]
 
 
 def run(
@@ -111,32 +140,37 @@ def run(
         combining: what the server makes of the answers.
         initial: what the first round begins with; not asked when rounds are resumed.
         keep: where the state after each round is kept; nowhere, if left out.
-        tell: is told of each round and what it came to, after that was kept.
+        tell: is told of each round, what it came to, and the turn of every client whose answer was used, in
+            the order of their names, before the round is kept: of a round that is carried out again because
+            the server was killed in between, it is told again.
 
     Raises:
-        StudyError: clients do not connect, or nobody's answer of a round could be used; what was kept is of
-            the round before.
+        StudyError: clients do not connect.
+        Unusable: nobody's answer of a round could be used; what was kept is of the round before.
         StoreError: what was kept is of other clients or another seed.
     """
     kept = keep.read() if keep else None
     arrays, rounds = (initial(), []) if kept is None else _resumed(kept, plan, combining)
     combining.check(arrays)
     nodes = Nodes(grid, plan.clients, plan.patience)
-    if len(rounds) < plan.rounds:
+    if len(rounds) < plan.rounds or plan.closing:
         nodes.all()
     for number in range(len(rounds) + 1, plan.rounds + 1):
-        arrays, done = _round(grid, nodes.present(), plan, combining, arrays, number)
+        arrays, done, turns = _round(grid, nodes.present(), plan, combining, arrays, number)
+        if tell:
+            tell(done, arrays, turns)
+        del turns  # or they would be held while the next round is carried out
         rounds.append(done)
         if keep:
             keep.write(_kept(arrays, rounds, plan, combining))
-        if tell:
-            tell(done, arrays)
-    return Outcome(arrays, rounds)
+    if not plan.closing:
+        return Outcome(arrays, rounds)
+    return Outcome(arrays, rounds, _evaluated(grid, nodes.present(), plan, combining, arrays, plan.rounds))
 
 
 def _round(
     grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays, number: int
-) -> tuple[Arrays, Round]:
+) -> tuple[Arrays, Round, dict[str, Turn]]:
     began = time.monotonic()
     asked = sampled(plan.clients, plan.per_round, plan.seed, number)
     config = {**plan.config, **combining.tells(number, arrays), "round": number, "seed": plan.seed}
@@ -147,13 +181,15 @@ def _round(
     checked = check(received, expected, plan.norm)
     dropped = trained.dropped | {one.client: one.cause for one in checked.dropped}
     if not checked.sound:
-        causes = "; ".join(f"{client} {cause}" for client, cause in sorted(dropped.items()))
-        raise StudyError(f"round {number}: nobody's answer could be used: {causes}")
+        raise Unusable(number, dropped)
     sound = {client: trained.replies[client] for client in sorted(checked.sound)}
     answers = [Answer(client, *reply) for client, reply in sound.items()]
     arrays, diagnostics = combining.combine(number, arrays, answers)
-    evaluated = _evaluated(grid, nodes, plan, combining, arrays, number)
-    return arrays, Round(
+    turns = {client: Turn(sent[client], {**sent[client], **reply.arrays}) for client, reply in sound.items()}
+    evaluated = Exchanged({}, {}, 0, 0)
+    if plan.evaluate_every and (number % plan.evaluate_every == 0 or number == plan.rounds):
+        evaluated = _evaluated(grid, nodes, plan, combining, arrays, number)
+    done = Round(
         number,
         asked,
         dict(sorted((dropped | evaluated.dropped).items())),
@@ -165,6 +201,7 @@ def _round(
         trained.received,
         time.monotonic() - began,
     )
+    return arrays, done, turns
 
 
 def _wait(plan: Plan, asked: int) -> float | None:
@@ -176,8 +213,6 @@ def _wait(plan: Plan, asked: int) -> float | None:
 def _evaluated(
     grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays, number: int
 ) -> Exchanged:
-    if not plan.evaluate_every or (number % plan.evaluate_every and number < plan.rounds):
-        return Exchanged({}, {}, 0, 0)
     config = {**plan.config, "round": number, "seed": plan.seed}
     sent = {client: combining.sends(number, arrays, client) for client in plan.clients}
     return exchange(grid, nodes, EVALUATE, sent, config, plan.timeout, _wait(plan, len(sent)))

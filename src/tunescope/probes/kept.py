@@ -44,6 +44,10 @@ class InMemory:
             self._found[key] = make()
         return self._found[key]
 
+    def forget(self, key: str) -> None:
+        """Have the arrays of a key made anew at the next asking."""
+        self._found.pop(key, None)
+
 
 # Called with what is measured, how much of it is done, and how much there is of it.
 Progress = Callable[[str, int, int], None]

@@ -7,7 +7,7 @@ from typing import Literal
 from tunescope.study.component import component_class, names
 
 Better = Literal["higher", "lower"] | None
-Derived = Literal["base", "base_only", "change", "change_relative", "retention"]
+Derived = Literal["base", "base_only", "change", "change_relative", "retention", "client"]
 
 _DERIVED_DEFINITION: dict[str, str] = {
     "base": "the same quantity of the model before tuning",
@@ -15,6 +15,8 @@ _DERIVED_DEFINITION: dict[str, str] = {
     "change": "tuned − base",
     "change_relative": "(tuned − base) / |base|",
     "retention": "tuned / base",
+    "client": "the same quantity of one client's model after its own tuning in a round, the step; component: "
+    "the client, behind part@ where the quantity has parts",
 }
 
 
@@ -52,10 +54,12 @@ class Metric:
             "change": (None if spread is None else -spread, spread),
             "change_relative": (None, None),
             "retention": (0.0, None),
+            "client": self.range,
         }
+        along = ("component", "step") if derived == "client" else ()
         return Metric(
             name=f"{self.name}.{derived}",
-            dims=self.dims,
+            dims=tuple(dict.fromkeys((*self.dims, *along))),
             unit="1" if relative else self.unit,
             range=ranges[derived],
             better=self.better,
@@ -131,7 +135,43 @@ def _federated(
 
 
 _ROUND = "step: the round"
+_BYTES = "bytes per round"
+_LUO = "Luo et al. 2021, arXiv 2106.05001, section 3; Nguyen et al. 2021, eq. 3"
+OF_CLIENTS = (
+    _federated(
+        "cka",
+        "1",
+        (-1.0, 1.0),
+        None,
+        "debiased linear CKA of the features that a client's model after its round gives probe examples with "
+        f"those that it gave as it was sent; {_ROUND}",
+        "component",
+        "step",
+        source="Nguyen et al. 2021, arXiv 2010.15327, eq. 3",
+    ),
+    _federated(
+        "cka_between",
+        "1",
+        (-1.0, 1.0),
+        None,
+        "mean debiased linear CKA of the features of a client's model after its round, on probe examples, "
+        f"with those of each other client's; {_ROUND}",
+        "component",
+        "step",
+        source=_LUO,
+    ),
+    _federated(
+        "drift",
+        "1",
+        (0.0, 2.0),
+        None,
+        f"how far clients drift apart: mean of 1 − CKA over all pairs of the round's clients; {_ROUND}",
+        "step",
+        source=_LUO,
+    ),
+)
 FEDERATED = (
+    *OF_CLIENTS,
     _federated(
         "loss",
         "nats",
@@ -142,17 +182,6 @@ FEDERATED = (
         "step",
     ),
     _federated(
-        "cka",
-        "1",
-        (-1.0, 1.0),
-        None,
-        "debiased linear CKA of a client's features after its round with those of the model that it was "
-        f"sent, on probe examples; {_ROUND}",
-        "component",
-        "step",
-        source="Nguyen et al. 2021, eq. 3",
-    ),
-    _federated(
         "aggregation_error",
         "1",
         (0.0, None),
@@ -161,10 +190,10 @@ FEDERATED = (
         "step",
         source="Singhal et al. 2024, arXiv 2410.09432, section 3",
     ),
-    _federated("clients", "1", (0.0, None), None, f"clients whose answers were used; {_ROUND}", "step"),
-    _federated("dropped", "1", (0.0, None), "lower", f"clients that were left out; {_ROUND}", "step"),
-    _federated("bytes_down", "1", (0.0, None), "lower", f"bytes of arrays to clients; {_ROUND}", "step"),
-    _federated("bytes_up", "1", (0.0, None), "lower", f"bytes of arrays from clients; {_ROUND}", "step"),
+    _federated("clients", "clients", (0.0, None), None, f"whose answers were used; {_ROUND}", "step"),
+    _federated("dropped", "clients", (0.0, None), "lower", f"who were left out; {_ROUND}", "step"),
+    _federated("bytes_down", _BYTES, (0.0, None), "lower", f"size of arrays to clients; {_ROUND}", "step"),
+    _federated("bytes_up", _BYTES, (0.0, None), "lower", f"size of arrays from clients; {_ROUND}", "step"),
     _federated(
         "traffic",
         "1",
@@ -173,7 +202,17 @@ FEDERATED = (
         f"bytes both ways over those of the whole model, sent and sent back by whoever was asked; {_ROUND}",
         "step",
     ),
-    _federated("examples", "1", (0.0, None), None, "training examples of a client", "component"),
+    _federated("examples", "examples", (0.0, None), None, "training examples of a client", "component"),
+    _federated(
+        "held",
+        "examples",
+        (1.0, None),
+        None,
+        "training examples of one class that a client holds; component: the client, split: class:<name>; "
+        "classes of which it holds none have no row",
+        "component",
+        "split",
+    ),
     _federated(
         "personal",
         "1",
@@ -211,5 +250,5 @@ def declared() -> dict[str, Metric]:
     metrics = [*TRAINING, *AFTER, *FEDERATED, SKIPPED]
     for name in names("probe"):
         for metric in getattr(component_class("probe", name), "metrics", ()):
-            metrics += [metric, *(metric.derive(derived) for derived in metric.derived)]
+            metrics += [metric, *(metric.derive(derived) for derived in (*metric.derived, "client"))]
     return {metric.name: metric for metric in metrics}

@@ -11,17 +11,34 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 class Privacy(Spec):
-    """Central differential privacy: clients clip their steps, and the server adds noise to their mean.
+    """Each client's step is clipped to C, and N(0, (z·C/n)²) is added to the mean of n: Flower's mechanism.
+
+    The server is trusted: it sees each client's clipped step. Clients weigh the same, whatever their
+    examples, so that one of them, its step counted or taken for zero, moves the sum of n steps by C at the
+    most; which of them take part is drawn without replacement, a fixed number a round. What clients measure
+    is not protected.
+
+    No (ε, δ) is computed. An accountant for the Gaussian mechanism gives one from z, the rounds, and
+    `sample`, which counts as amplification only under a bound for sampling without replacement; with
+    `sample: 1`, R rounds cost ε(α) = R·α / (2·z²) in Rényi's terms. Where another client takes one's place,
+    the sum moves by 2·C: halve z. Where the norm is adaptive the mean gets as much more noise as the noisy
+    count of clipped steps costs: z is of both together.
 
     Source: McMahan et al. 2018 (arXiv 1710.06963), algorithm 1; adaptive: Andrew et al. 2021 (arXiv
-    1905.03871). `federated.privacy` says how.
+    1905.03871); Rényi's terms: Mironov 2017 (arXiv 1702.07476).
 
     Args:
-        noise: z: the mean of n clients gets N(0, (z·C/n)²).
+        noise: z, the noise multiplier.
         clip: C, the norm that a client's step is scaled down to; where it is adaptive, the first one.
-        adaptive: whether C moves to where `quantile` of the clients' steps are below it.
+        adaptive: C moves to where `quantile` of the clients' steps are below it, by the factor
+            e^(−0.2·(b − quantile)), b the share that was not clipped (with noise of its own).
         quantile: the share of the clients whose steps are to stay whole.
-        noise_seed: what noise is drawn from; left out, the operating system draws it.
+        noise_seed: what noise is drawn from. Left out, it is drawn once by the operating system and kept with
+            the server's checkpoints. Given, results can be repeated, and there is no privacy from whoever
+            reads the study.
+
+    >>> Privacy(noise=1.0, clip=0.5).adaptive
+    False
     """
 
     noise: Annotated[float, Field(ge=0)]
@@ -50,9 +67,13 @@ class Federated(Spec):
             shrunk so that the product stays as near as it can.
         keep_optimizer: whether a client's moments live on until its next round; else it begins with none.
         privacy: clipping and noise; None for none.
-        outlier: k of the largest step that is still used, median + k·MAD over the round's clients; a tenth of
-            the median stands for a MAD that is less. Clients with more data or other classes take longer
-            steps, and are no outliers.
+        outlier: k of the largest step that is still used, median + k·MAD over the round's clients, three or
+            more of them; a tenth of the median stands for a MAD that is less, so that with k = 100 nobody is
+            left out below eleven times the median. Clients with more data take longer steps: where some have
+            ten times the usual number, give more.
+        watch_clients: whether the probes of `train.monitor` look at each client's model too after its own
+            tuning, beside the global model; the server does, and clients are asked for nothing. How far
+            clients drift apart is measured without it; under privacy neither is.
 
     >>> Federated(rounds=3, local_epochs=2).epochs
     6
@@ -69,6 +90,7 @@ class Federated(Spec):
     keep_optimizer: bool = False
     privacy: Privacy | None = None
     outlier: Annotated[float, Field(gt=0)] = 100.0
+    watch_clients: bool = False
 
     @property
     def epochs(self) -> int:
@@ -84,4 +106,8 @@ class Federated(Spec):
             )
         if self.ranks and self.rank_from:
             raise ValueError("ranks of single clients and rank_from do not go together; give one of them")
+        if self.watch_clients and self.privacy is not None:
+            raise ValueError(
+                "watch_clients, privacy: what is seen of one client has no noise in it; give one of them"
+            )
         return self
