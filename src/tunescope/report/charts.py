@@ -7,6 +7,7 @@ import altair as alt
 
 from tunescope.report import frames, theme
 from tunescope.report.columns import unfolded
+from tunescope.report.federated_numbers import in_rounds
 from tunescope.report.quality import PERCENT, TEST, quality
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ def _reference(axis: str, value: float, label: str) -> list[alt.Chart]:
 
 
 def training(table: "Table") -> list[alt.Chart]:
-    """Loss and validation accuracy, or validation loss, while training: one thin line for each run."""
+    """Loss and validation accuracy, or validation loss, while training: one thin line for each run.
+
+    Federated runs have rounds in the place of steps, and parts of their own.
+    """
     loss = quality(table).loss
     return [
         chart
@@ -133,7 +137,10 @@ def _curves(table: "Table", metric: str, title: str, form: str) -> alt.Chart | N
             steps.setdefault(record["run"], []).append((record["step"], record["value"]))
     ranks = rate_places(table)
     records: Records = []
+    apart = in_rounds(table)
     for run in frames.runs(table):
+        if run.id in apart:
+            continue
         if curve := thin(sorted(steps.get(run.id, []))):
             places, values = zip(*curve, strict=True)
             about = {"group": run.group, "run": run.name, "rank": ranks[run.lr]}

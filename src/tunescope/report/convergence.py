@@ -7,6 +7,7 @@ import altair as alt
 
 from tunescope.report import frames, theme
 from tunescope.report.columns import column, digits, unfolded
+from tunescope.report.federated_numbers import in_rounds
 from tunescope.report.figure import Figure, drawn
 from tunescope.report.frames import Run
 from tunescope.report.overview import CONVERGED
@@ -52,8 +53,9 @@ def convergence(table: "Table") -> list[theme.Layers | alt.Chart]:
         return []
     scores, losses = _steps(table, score), _steps(table, LOSS)
     by_epoch: dict[str, tuple[Curve, Curve]] = {}
+    apart = in_rounds(table)
     for id, ends in scores.items():
-        if len(ends) > 1:
+        if len(ends) > 1 and id not in apart:
             values = [(epoch, value) for epoch, (_, value) in enumerate(ends, 1)]
             by_epoch[id] = (values, epoch_means(losses.get(id, []), [step for step, _ in ends]))
     groups = frames.groups(table)

@@ -9,6 +9,7 @@ import altair as alt
 from tunescope.report import frames, theme
 from tunescope.report.choice import select
 from tunescope.report.columns import digits, unfolded
+from tunescope.report.federated_numbers import in_rounds
 from tunescope.report.figure import Figure, drawn
 from tunescope.report.frames import Run
 from tunescope.report.titles import title
@@ -25,6 +26,7 @@ METRICS = {
     "diversity": "attention.head_diversity",
 }
 MEAN = "mean over layers"
+STEP, ROUND = "optimiser step", "round"  # what runs in one place, and federated ones, go by
 NUMBERS_AT_MOST = 7000  # of the mean over layers, and again of the layers one by one
 STEPS = (24, 12, 6)  # at most so many looks of a line; the first that fits
 _ABOUT = 16  # what the names of a line cost, in numbers
@@ -52,22 +54,29 @@ UNITS = (
 
 def dynamics_figures(table: "Table") -> tuple[Figure, ...]:
     """The figure of training dynamics; none where no monitor looked on."""
-    chart, units = dynamics(table)
-    if chart is None:
+    every = [dynamics(table, by) for by in (STEP, ROUND)]
+    charts = [chart for chart, _ in every if chart is not None]
+    if not charts:
         return ()
+    units = [words for _, found in every for words in found]
     caption = (
         "What a live monitor saw while training, on a few examples: choose a quantity and a layer. Thin "
         f"lines: {units[0]}. Thick lines: the mean of a group. Step 0 is the model before tuning. The Gini "
         "coefficient is 0 where attention is spread evenly, and 1 where all of it falls on one token."
     )
-    if units[-1] != units[0]:
-        caption += f" For room, lines of single layers are {units[-1]}; the table has every run."
-    return (drawn("dynamics", "While it was trained", caption, False, [chart]),)
+    if coarse := [words for words in units if words != units[0]]:
+        caption += f" For room, lines of single layers are {coarse[-1]}; the table has every run."
+    if len(charts) > 1:
+        caption += " Federated runs stand apart, by round."
+    return (drawn("dynamics", "While it was trained", caption, False, charts),)
 
 
-def dynamics(table: "Table") -> tuple[theme.Layers | None, list[str]]:
-    """The chart, and what a thin line is of: of the mean over layers, then of single layers."""
-    runs = {run.name: run for run in frames.runs(table)}
+def dynamics(table: "Table", by: str = STEP) -> tuple[theme.Layers | None, list[str]]:
+    """The chart of what runs have by step or by round, and what a thin line is of: of the mean over layers,
+    then of single layers.
+    """
+    apart = in_rounds(table)
+    runs = {run.name: run for run in frames.runs(table) if (run.id in apart) == (by == ROUND)}
     read = _read(table, runs)
     names = [
         name for name in METRICS if any(name in cell for line in read.values() for cell in line.values())
@@ -77,7 +86,7 @@ def dynamics(table: "Table") -> tuple[theme.Layers | None, list[str]]:
     over = _merged(read, lambda run, _: (run, None))
     fitted = [found for part in (over, read) if (found := _fitted(part, runs, names)) is not None]
     records = [record for part, _ in fitted for record in part]
-    return _chart(frames.groups(table), records, names), [unit.words for _, unit in fitted]
+    return _chart(frames.groups(table), records, names, by), [unit.words for _, unit in fitted]
 
 
 def _read(table: "Table", runs: dict[str, Run]) -> Lines:
@@ -142,7 +151,7 @@ def _record(run: Run, unit: _Unit, layer: int | None, line: Series, names: list[
     return about | {"step": list(line)} | values
 
 
-def _chart(groups: list[str], records: list[dict[str, Any]], names: list[str]) -> theme.Layers:
+def _chart(groups: list[str], records: list[dict[str, Any]], names: list[str], by: str) -> theme.Layers:
     there = sorted({record["layer"] for record in records if record["layer"] is not None})
     params = [
         select("quantity", names, [title(METRICS[name]) for name in names]),
@@ -157,7 +166,7 @@ def _chart(groups: list[str], records: list[dict[str, Any]], names: list[str]) -
         .encode(
             x=alt.X(
                 "step:Q",
-                title="optimiser step",
+                title=by,
                 axis=alt.Axis(tickMinStep=1, tickCount=6),
                 scale=alt.Scale(nice=False),
             ),
@@ -165,7 +174,11 @@ def _chart(groups: list[str], records: list[dict[str, Any]], names: list[str]) -
         )
     )
     y = alt.Y("value:Q", title=None, axis=alt.Axis(format=".3~g", tickCount=5), scale=alt.Scale(zero=False))
-    told = [alt.Tooltip("line:N", title="of"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", format=".3~g")]
+    told = [
+        alt.Tooltip("line:N", title="of"),
+        alt.Tooltip("step:Q", title=by),
+        alt.Tooltip("value:Q", format=".3~g"),
+    ]
     thin = base.mark_line(strokeWidth=1, opacity=0.45).encode(y=y, detail=alt.Detail("line:N"))
     dots = base.mark_point(size=16, filled=True, opacity=0.45).encode(y=y, tooltip=told)
     mean = base.mark_line(strokeWidth=2.6).encode(y=alt.Y("mean(value):Q", title=None))
@@ -175,6 +188,5 @@ def _chart(groups: list[str], records: list[dict[str, Any]], names: list[str]) -
         mean,
         width="container",
         height=280,
-        description="What a live monitor saw, by optimiser step: a line for each run, and the mean of each "
-        "group.",
+        description=f"What a live monitor saw, by {by}: a line for each run, and the mean of each group.",
     ).add_params(*params)

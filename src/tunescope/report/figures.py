@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tunescope.report import charts
+from tunescope.report import charts, frames
 from tunescope.report.all_answers import answer_figures
 from tunescope.report.convergence import convergence_figures
 from tunescope.report.cost import cost
 from tunescope.report.dynamics import dynamics_figures
+from tunescope.report.federated_figures import federated_figures
+from tunescope.report.federated_numbers import in_rounds
 from tunescope.report.figure import Figure
 from tunescope.report.head_figures import head_figures
 from tunescope.report.heatmap import entropy_by_layer
@@ -95,7 +97,7 @@ FIGURES = (
 
 def figures(table: "Table", answers: Sequence[Answer]) -> tuple[Figure, ...]:
     """The parts of the page, in words that fit what was measured: all answers first."""
-    shown = [*answer_figures(answers), *before_figures(table)]
+    shown = [*answer_figures(answers), *federated_figures(table), *before_figures(table)]
     for figure in _tuning(table):
         shown += [figure, *(FOLLOWING[figure.key](table) if figure.key in FOLLOWING else ())]
     shown += [*dynamics_figures(table), *convergence_figures(table)]
@@ -103,11 +105,15 @@ def figures(table: "Table", answers: Sequence[Answer]) -> tuple[Figure, ...]:
 
 
 def _tuning(table: "Table") -> tuple[Figure, ...]:
+    runs = frames.done(table)
+    there = FIGURES
+    if runs and {run.id for run in runs} <= in_rounds(table):  # whose curves go by rounds
+        there = tuple(figure for figure in FIGURES if figure.key != "training")
     if heads(table) != {"trained"}:
-        return FIGURES
+        return there
     caption = (
         f"{quality(table).name.capitalize()} by setting, mean over seeds, read under the trained head. There "
         "is no text head to read the same encoder under, so a drop may sit in the encoder or in the head."
     )
     one_head = {"title": "Under a shift", "caption": caption}
-    return tuple(replace(figure, **one_head) if figure.key == "shifts" else figure for figure in FIGURES)
+    return tuple(replace(figure, **one_head) if figure.key == "shifts" else figure for figure in there)

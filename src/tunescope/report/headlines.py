@@ -59,6 +59,7 @@ HEADLINES = (
     Headline("|entropy change|, nats", frames.ENTROPY, None, True, "plain"),
     Headline("CKA with the base", "representation.cka", None, False, "plain"),
     Headline("trained share", "training.share", None, False, "percent"),
+    Headline("traffic, of full tuning's", "federated.traffic", {"step": "*"}, False, "percent"),
 )
 
 

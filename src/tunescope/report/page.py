@@ -17,7 +17,7 @@ import vl_convert
 from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from tunescope.report import filters, formats, frames, map_section, maps, theme
+from tunescope.report import federated_words, filters, formats, frames, map_section, maps, theme
 from tunescope.report.dashboard import dashboard
 from tunescope.report.figures import figures
 from tunescope.report.forest import evidence
@@ -123,6 +123,7 @@ def render(
         "figures": shown,
         "maps": map_section.section(maps.grid(frames.runs(table), arrays)),
         "no_maps": maps.absent(table),
+        "federated": federated_words.told(table, study),
         "overview": overview(table, study),
         "definitions": definitions(table),
         "specs": specs,

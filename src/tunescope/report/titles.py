@@ -10,6 +10,20 @@ WORDS = {
     "attention.head_diversity": "head diversity",
     "attention.distance": "attention distance",
     "attention.sink_mass": "attention sink mass",
+    "federated.aggregation_error": "aggregation error",
+    "federated.bytes_down": "traffic to clients",
+    "federated.bytes_up": "traffic from clients",
+    "federated.cka": "CKA with what was sent",
+    "federated.cka_between": "CKA with the other clients",
+    "federated.clients": "clients that took part",
+    "federated.drift": "drift between clients",
+    "federated.dropped": "clients left out",
+    "federated.examples": "examples of a client",
+    "federated.global": "accuracy of the global model at clients",
+    "federated.held": "examples of a class at a client",
+    "federated.loss": "training loss at clients",
+    "federated.personal": "accuracy of own models at clients",
+    "federated.traffic": "traffic over full fine-tuning's",
     "heads.importance": "head importance",
     "heads.importance_pre": "head importance before tuning",
     "heads.update_relative": "relative update of heads",
@@ -44,6 +58,7 @@ FORMS = {
     "change": "change of {}",
     "change_relative": "relative change of {}",
     "retention": "{} kept",
+    "client": "{} at clients",
 }
 SPLITS = {"test": "test {}", "val": "validation {}", "probe": "{}", "train": "training {}"}
 SETS = {"shift:": "{} under shift", "zero_shot:": "zero-shot {}"}
@@ -67,6 +82,8 @@ def title(metric: str, where: Mapping[str, str] | None = None, reduce: str = "me
     'CKA with the base, final features, at the first look'
     >>> title("transfer.acc1", {"split": "shift:*", "component": "text"}), title("my.number")
     ('accuracy under shift, text head', 'my.number')
+    >>> title("federated.loss", {"component": "noto", "step": "last"})
+    'training loss at clients, noto, in the last round'
     """
     asked = dict(where or {})
     known = metric in WORDS
@@ -78,7 +95,8 @@ def title(metric: str, where: Mapping[str, str] | None = None, reduce: str = "me
     split = asked.pop("split", "")
     placed, name = _placed(split)
     said = FORMS.get(form, "{}").replace("{}", placed.replace("{}", said))
-    beside = [_beside(column, glob) for column, glob in asked.items()]
+    rounds = base.startswith("federated.") or form == "client"
+    beside = [_beside(column, glob, rounds) for column, glob in asked.items()]
     return ", ".join([REDUCED[reduce].replace("{}", said) + (f" ({name})" if name else ""), *beside])
 
 
@@ -93,9 +111,11 @@ def _placed(split: str) -> tuple[str, str]:
     return "{}", split
 
 
-def _beside(column: str, glob: str) -> str:
+def _beside(column: str, glob: str, rounds: bool) -> str:
     if column == "component":
         return f"{glob} head" if glob in HEADS else glob
+    if column == "step" and rounds:
+        return f"in the {glob} round" if glob in ("first", "last") else f"in round {glob}"
     if column == "step" and glob in ("first", "last"):
         return f"at the {glob} look"
     if (column, glob) == ("layer", ""):
