@@ -1,22 +1,32 @@
-"""A deployment for real, once: a server and two nodes as processes, with TLS and a key for each client."""
+"""A deployment for real, once: a study by a server and two nodes, with TLS and a key for each client."""
 
-from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
 
-import numpy as np
 import psutil
 import pytest
-import toy_deployed
-import toy_federation
-from toy_federation import Toy
 
-from tunescope.errors import StudyError
-from tunescope.federated import certificates, deploy, local, rounds
-from tunescope.federated.chosen import chosen
-from tunescope.federated.flower_rules import FedAvg
-from tunescope.federated.keep import KeptFile
+from tunescope import api
+from tunescope.engine import deployment
+from tunescope.engine.joined import join
+from tunescope.errors import DataError, StudyError
+from tunescope.federated import certificates, deploy
 from tunescope.federated.processes import Process
+from tunescope.results.store import Store
 
-CLIENTS = toy_deployed.CLIENTS
+CLIENTS = ("emoji/openmoji-line", "emoji/twemoji")
+STUDY = """
+study: deployed
+model: emoji-clip
+task: {data: emoji/openmoji, label: group, split: {train: 0.04, val: 0.01, probe: 0.01, test: 0.94}}
+train: {batch_size: 16}
+engine: {cpus: 1}
+federated: {rounds: 3, partition: by_domain, data: [emoji/openmoji-line, emoji/twemoji], keep_optimizer: true}
+runs:
+  lora: {adapt: {kind: lora, rank: 4}, lr: 1e-3}
+"""
 REFUSALS = {  # what Flower tells each of them
     "stranger": "Failed to activate SuperNode",
     "keyless": "SuperNode authentication is enabled. All SuperNodes must be registered",
@@ -39,18 +49,18 @@ def unwelcome(address, ours, theirs):
     """Commands of nodes that must not be let in, or must not trust the server."""
 
     def node(authority, key):
-        return deploy.supernode("ada", address, authority, key, deploy.free_port())
+        return deploy.supernode(CLIENTS[0], address, authority, key, deploy.free_port())
 
     def without(command, word):
         return [*command[: command.index(word)], *command[command.index(word) + 2 :]]
 
     key = "--auth-supernode-private-key"
-    ada = ours.private("ada")
+    own = ours.private(CLIENTS[0])
     return {
-        "stranger": node(ours.authority, theirs.private("ada")),
-        "keyless": without(node(ours.authority, ada), key),
-        "plain": [*without(without(node(ours.authority, ada), key), "--root-certificates"), "--insecure"],
-        "deceived": node(theirs.authority, ada),
+        "stranger": node(ours.authority, theirs.private(CLIENTS[0])),
+        "keyless": without(node(ours.authority, own), key),
+        "plain": [*without(without(node(ours.authority, own), key), "--root-certificates"), "--insecure"],
+        "deceived": node(theirs.authority, own),
     }
 
 
@@ -66,35 +76,86 @@ def flowers() -> set[int]:
     return found
 
 
-def test_three_rounds_of_a_deployment_and_who_is_refused(made, monkeypatch):
+def test_a_study_on_nodes_of_its_own_is_as_here_and_who_is_refused(made, monkeypatch):
     folder, ours, theirs = made
     monkeypatch.setenv("TUNESCOPE_TEST", str(psutil.Process().pid))
-    sources = {f"{m.__name__}.py": Path(m.__file__).read_text() for m in (toy_federation, toy_deployed)}  # pyright: ignore[reportArgumentType]
-    config = {"rounds": 3, "results": str(folder)}
-    deploy.write_app(folder / "app", "toy_deployed:server", "toy_deployed:client", config, sources)
-    with deploy.Deployment(folder / "flower", ours, CLIENTS, {name: {} for name in CLIENTS}) as running:
-        refused = [
-            Process(name, [*command, "--max-retries", "1"], running.environment(name), folder / f"{name}.log")
-            for name, command in unwelcome(running.address, ours, theirs).items()
-        ]
-        running.run(folder / "app")
+    study, port = folder / "study.yaml", deploy.free_port()
+    study.write_text(STUDY)
+    address = f"127.0.0.1:{port}"
+    refused: list[Process] = []
+    steps: list[int] = []
+
+    def tell(event):
+        if event.kind == "started":
+            around = deploy.environment(folder, "refused", 1)
+            refused.extend(
+                Process(name, [*command, "--max-retries", "1"], around, folder / f"{name}.log")
+                for name, command in unwelcome(address, ours, theirs).items()
+            )
+        if event.kind == "step":
+            assert flowers()
+            steps.append(event.step)
+
+    there = ["--client", CLIENTS[0], "--certificates", ours.folder, "--threads", 1, "--keep", folder / "node"]
+    command = ["-m", "tunescope.cli.main", "join", "--server", address, *there, "--data", CLIENTS[0]]
+    joined = subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True)
+    try:
+        deployment.run(study, folder / "deployed", ours.folder, port=port, here=[CLIENTS[1]], tell=tell)
         for process in refused:
             assert process.wait(10) == 1
-            process.stop()
             assert REFUSALS[process.name] in process.log.read_text()
-        assert flowers()
+    finally:
+        joined.send_signal(signal.SIGINT)
+        said = joined.communicate(timeout=60)[1]
+        for process in refused:
+            process.stop()
+    assert joined.returncode == 0
+    assert f"works for {address}" in said
+    for _ in range(150):  # helpers of those that were refused see that they have gone
+        if not flowers():
+            break
+        time.sleep(0.2)
     assert flowers() == set()
-    kept = KeptFile(folder / "server.safetensors").read()
-    assert kept is not None
-    job, plan = Toy(CLIENTS), rounds.Plan(3, CLIENTS)
-    expected = local.run(
-        job, lambda grid: rounds.run(grid, plan, chosen(FedAvg(), len(CLIENTS)), job.initial)
-    )
-    for name, array in expected.arrays.items():
-        np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
-    for one, other in zip(kept.values["rounds"], expected.rounds, strict=True):
-        assert one["metrics"] == other.metrics
-        assert (one["sent"], one["received"], one["dropped"]) == (other.sent, other.received, {})
+    assert [path.name for path in (folder / "deployed").iterdir()] == ["store"]
+    assert (len(refused), steps[-1]) == (4, 3)
+    (run,) = api.run(study, folder / "here", executor="serial").runs
+    here, away = (Store(folder / name / "store").read(run.id) for name in ("here", "deployed"))
+    assert here.weights is not None
+    assert away.weights is not None
+    assert away.weights.read_bytes() == here.weights.read_bytes()
+    unlike = ("training.seconds", "federated.held")  # what each class of a client's is, it keeps for itself
+
+    def rows(found):
+        return {str(row) for row in found.rows.to_pylist() if row["metric"] not in unlike}
+
+    assert rows(away) == rows(here)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_started(made, tmp_path):
+    _, ours, _ = made
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY)
+    with pytest.raises(StudyError, match=r"did you mean 'emoji/twemoji'"):
+        deployment.run(study, tmp_path, here=["emoji/twemojis"])
+    with pytest.raises(StudyError, match=r"tunescope certificates FOLDER --host 127\.0\.0\.1"):
+        deployment.run(study, tmp_path, here=["emoji/twemoji"])
+    with pytest.raises(StudyError, match="listens to this machine alone"):
+        deployment.run(study, tmp_path, host="0.0.0.0")
+    with pytest.raises(StudyError, match=r"certificates: .*ca\.pem is missing"):
+        deployment.run(study, tmp_path, tmp_path / "none")
+    with pytest.raises(StudyError, match="expected HOST:PORT"):
+        join("example.org", CLIENTS[0], ours.folder)
+    with pytest.raises(StudyError, match=r"bob\.key is missing"):
+        join("127.0.0.1:1", "bob", ours.folder)
+    with pytest.raises(DataError, match="there is no such folder"):
+        join("127.0.0.1:1", CLIENTS[0], ours.folder, data="folder:/none")
+    study.write_text(STUDY.replace("[emoji/openmoji-line", "['client:a b'"))
+    with pytest.raises(DataError, match="expected client:NAME"):
+        deployment.run(study, tmp_path)
+    study.write_text(STUDY + "  one: {adapt: full, lr: 1e-3, federated: {partition: iid, data: []}}\n")
+    with pytest.raises(StudyError, match="make it two studies"):
+        deployment.run(study, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 
 def test_a_server_that_cannot_be_reached_by_its_name_is_not_started(made, tmp_path, monkeypatch):

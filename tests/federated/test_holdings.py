@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tunescope.data.task import task_examples
 from tunescope.errors import DataError, StudyError
-from tunescope.federated.holdings import holdings
+from tunescope.federated.holdings import clients_of, holdings
 from tunescope.models.load import load
+from tunescope.study.federated import Federated
 from tunescope.study.run import RunSpec
 
 STYLES = ("emoji/openmoji-line", "emoji/twemoji")
@@ -21,8 +23,9 @@ def laid():
     said = {"model": "emoji-clip", "task": task, "adapt": "full", "lr": 1e-3}
     examples = task_examples(RunSpec.parse(said, "test"), preprocess)
 
-    def lay(**federated):
-        return holdings(RunSpec.parse(said | {"federated": federated}, "test"), examples, preprocess)
+    def lay(only=None, places=None, transfer=None, **federated):
+        spec = RunSpec.parse(said | {"federated": federated, "transfer": transfer or {}}, "test")
+        return holdings(spec, examples, preprocess, None, only, places)
 
     return lay, examples
 
@@ -53,6 +56,50 @@ def test_a_client_is_tested_on_its_own_mixture_of_classes(laid):
         assert (mine > 0).sum() == 2
         tested = np.bincount(one.test.labels, weights=one.weights, minlength=8)
         np.testing.assert_allclose(tested, mine, atol=1e-12)
+
+
+def test_a_clients_machine_reads_its_own_data_alone(laid):
+    lay, _ = laid
+    private = ("client:ada", "emoji/twemoji")
+    assert clients_of(Federated.parse({"data": private, "partition": "by_domain"}, "")) == (
+        "ada",
+        "emoji/twemoji",
+    )
+    whole = lay(data=STYLES, partition="by_domain")
+    ada = lay(data=private, partition="by_domain", only=["ada"], places={"client:ada": STYLES[0]})
+    assert list(ada) == ["ada"]
+    np.testing.assert_array_equal(ada["ada"].train.inputs, whole[STYLES[0]].train.inputs)
+    assert ada["ada"].test.ids == whole[STYLES[0]].test.ids
+    bob = lay(data=private, partition="by_domain", only=["emoji/twemoji"])
+    np.testing.assert_array_equal(bob["emoji/twemoji"].train.inputs, whole["emoji/twemoji"].train.inputs)
+    assert lay(data=private, partition="by_domain", only=()) == {}
+    with pytest.raises(DataError, match="on the machine of the client 'ada' alone"):
+        lay(data=private, partition="by_domain")
+    dealt = {"partition": {"kind": "dirichlet", "clients": 3, "alpha": 1.0}}
+    one, all = lay(**dealt, only=["client-1"]), lay(**dealt)
+    assert list(one) == ["client-1"]
+    assert one["client-1"].train.ids == all["client-1"].train.ids
+
+
+def test_data_that_share_no_concept_are_split_by_themselves(laid, tmp_path):
+    lay, examples = laid
+    classes = examples["train"].class_names[:3]
+    for name, number in zip(classes, (1, 2, 12), strict=True):
+        (tmp_path / name).mkdir()
+        for i in range(number):
+            Image.new("RGB", (48, 48), (20 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    ref = f"folder:{tmp_path}"
+    alone = {"data": ["emoji/twemoji", ref], "partition": "by_domain", "only": [ref]}
+    held = lay(**alone)[ref]
+    assert set(held.train.ids).isdisjoint(held.test.ids)
+    assert len(held.train) + len(held.test) == 15
+    assert held.train.class_names == examples["train"].class_names
+    share = SPLIT["test"] / (SPLIT["test"] + SPLIT["train"])
+    assert np.bincount(held.test.labels, minlength=3).tolist() == [0, 1, round(12 * share)]
+    again = lay(**alone)[ref]
+    assert again.test.ids == held.test.ids
+    with pytest.raises(DataError, match="take them out of transfer"):
+        lay(**alone, transfer={"shifts": [ref]})
 
 
 def test_what_cannot_be_dealt_out_is_named(laid):

@@ -15,7 +15,7 @@ def test_studies_are_validated_without_flower_and_federating_says_what_to_instal
         "import tunescope\n"
         "from tunescope.errors import TunescopeError\n"
         "from tunescope.federated.flower_rules import FedAdam, Krum\n"
-        "from tunescope.federated.privacy import Privacy\n"
+        "from tunescope.study.federated import Privacy\n"
         "FedAdam(eta=0.1), Krum(), Privacy(noise=1.0)\n"
         "from tunescope.federated import certificates, job, keep, sampling, robust\n"
         "try:\n"

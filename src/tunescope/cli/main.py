@@ -14,6 +14,9 @@ from tunescope.errors import Stopped, TunescopeError
 
 VERBS = {
     "run": "carry out a study, or what is missing of it, and write its report",
+    "federate": "carry out a study whose data stay with their owners, and write its report",
+    "certificates": "make the certificates and keys of a federated study on several machines",
+    "join": "work for a federated study on another machine, with data that stay on this one",
     "plan": "the runs of a study: which are there, which are not, and why",
     "report": "write a study's table, answers and page again from its store",
     "compare": "answer questions of anybody's table: a CSV, TSV or Parquet file, or a study's results",

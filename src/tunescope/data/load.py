@@ -44,6 +44,11 @@ SOURCES = {
         "glue/NAME",
         "GLUE (Wang et al. 2019): cola, sst2, mrpc, qqp, stsb, mnli, mnli-mm, qnli, rte, wnli",
     ),
+    "client": Source(
+        "tunescope.data.client",
+        "client:NAME",
+        "what a client of a federated study names on its own machine, with `tunescope join --data`",
+    ),
     "eurosat": Source(
         "tunescope.data.hub", "eurosat", "EuroSAT: satellite images of 10 kinds of land (Helber et al. 2019)"
     ),

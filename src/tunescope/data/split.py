@@ -112,3 +112,28 @@ def split(data: DataSet, shares: Split, min_per_class: int = 4) -> dict[str, Int
         side_of |= {(stratum, concept): side for concept, side in zip(concepts, sides, strict=True)}
     sides = [side_of[stratum, group] for stratum, group in zip(strata.tolist(), data.groups, strict=True)]
     return {side: np.array([i for i, at in enumerate(sides) if at == side], dtype=np.int64) for side in SIDES}
+
+
+def two_sides(data: DataSet, shares: Split) -> dict[str, Int64[np.ndarray, " n"]]:
+    """Disjoint indices of train and test alone, of data that no other choice is made on.
+
+    As `split`, with as many concepts of each class for the test as nearest to test / (train + test); a class
+    may be of any size: one concept is for training, two or more are for both.
+
+    Args:
+        data: of any source.
+        shares: of `train` and `test`.
+
+    Returns:
+        For either side ascending indices into `data`.
+    """
+    share = shares.test / (shares.train + shares.test)
+    strata, count = _strata(data)
+    tested: set[tuple[int, str]] = set()
+    for stratum in range(count):
+        concepts = _concepts(data, stratum)
+        n = len(concepts)
+        number = min(max(round(share * n), 1), n - 1) if n else 0
+        tested |= {(stratum, concept) for concept in concepts[n - number :]}
+    at_test = [key in tested for key in zip(strata.tolist(), data.groups, strict=True)]
+    return {side: np.flatnonzero(np.equal(at_test, side == "test")) for side in ("train", "test")}

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunescope.engine.events import Event, Tell
 from tunescope.engine.plan import Planned
@@ -11,6 +12,9 @@ from tunescope.engine.together import launched
 from tunescope.errors import Stopped, StoreError, TunescopeError
 from tunescope.results.store import Store
 from tunescope.study.engine import Engine
+
+if TYPE_CHECKING:
+    from tunescope.engine.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,16 @@ class Job:
     place: int = 0
 
 
-def attempt(job: Job, tell: Tell, stopping: Callable[[], bool] = lambda: False) -> Event:
+def attempt(
+    job: Job, tell: Tell, stopping: Callable[[], bool] = lambda: False, runtime: "Runtime | None" = None
+) -> Event:
     """Carry out a run, unless it is there already or another process is at it.
 
     Args:
         job: the run.
         tell: called with `started`, and every `step` and `measuring`.
         stopping: asked after every step; True checkpoints the run and ends the try.
+        runtime: where the clients of a federated run work; as the study says, if left out.
 
     Returns:
         how it ended: `done`, `failed`, `elsewhere` or `stopped`. A failure is recorded in the store.
@@ -55,7 +62,7 @@ def attempt(job: Job, tell: Tell, stopping: Callable[[], bool] = lambda: False) 
         on_step = lambda step, steps: tell(Event("step", run, step, steps))  # noqa: E731
         progress = lambda what, done, total: tell(Event("measuring", run, done, total, what))  # noqa: E731
         try:
-            outcome = carry_out(job, store, on_step, stopping, progress)
+            outcome = carry_out(job, store, on_step, stopping, progress, runtime)
             store.clear_failure(run.id)
         except Stopped as stopped:
             return Event("stopped", run, text=str(stopped))

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tunescope.engine.plan import Planned
 from tunescope.errors import StudyError, nearest
+
+if TYPE_CHECKING:
+    from tunescope.engine.runtime import Runtime
 
 Executor = Literal["serial", "process", "ray", "slurm"]
 
@@ -24,6 +27,7 @@ class Options:
         fail_fast: the first run that fails for good ends the rest.
         retry: try runs again that were quarantined.
         address: of a Ray cluster; by default the environment's (`RAY_ADDRESS`), else one is started here.
+        runtime: where the clients of federated runs work, for `serial`; as the study says, if left out.
     """
 
     executor: Executor = "process"
@@ -33,6 +37,7 @@ class Options:
     fail_fast: bool = False
     retry: bool = False
     address: str | None = None
+    runtime: "Runtime | None" = None
 
     def matching(self, planned: Sequence[Planned]) -> list[Planned]:
         """The runs that `only` lets through.

@@ -1,12 +1,16 @@
 """The serial executor: one run after the other, in this process."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tunescope.engine.events import Event, Tell
 from tunescope.engine.job import Job, attempt
 from tunescope.engine.plan import Planned
 from tunescope.results.store import Store
 from tunescope.study.engine import Engine
+
+if TYPE_CHECKING:
+    from tunescope.engine.runtime import Runtime
 
 
 class InProcess:
@@ -16,12 +20,13 @@ class InProcess:
         store: where runs are published.
         engine: what the study says about carrying out.
         tell: called while a run is carried out.
+        runtime: where the clients of federated runs work; as the study says, if left out.
     """
 
     workers = 1
 
-    def __init__(self, store: Store, engine: Engine, tell: Tell):
-        self._store, self._engine, self._tell = store, engine, tell
+    def __init__(self, store: Store, engine: Engine, tell: Tell, runtime: "Runtime | None" = None):
+        self._store, self._engine, self._tell, self._runtime = store, engine, tell, runtime
         self._run: Planned | None = None
         self._stopping = False
 
@@ -34,7 +39,7 @@ class InProcess:
         if self._run is None:
             return []
         job, self._run = Job(self._run, self._store.root, self._engine), None
-        return [attempt(job, self._tell, lambda: self._stopping)]
+        return [attempt(job, self._tell, lambda: self._stopping, self._runtime)]
 
     def stop(self, run: Planned) -> None:
         """The loop sees it after its step."""

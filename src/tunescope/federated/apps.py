@@ -16,7 +16,7 @@ from tunescope.federated.flower import (
     ServerApp,
 )
 from tunescope.federated.job import Arrays, Client, Config, Job
-from tunescope.federated.limit import Late, limited
+from tunescope.federated.limit import Late, check_limit, limited
 from tunescope.federated.records import array_record, arrays_of, metric_record, only
 
 CLIENT = "client"  # in a node's configuration: which of the job's clients it is
@@ -62,6 +62,7 @@ def client_app(make_job: Callable[[Context], Job]) -> ClientApp:
 def politely(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Answer in time, and where it fails with one line, no traceback: the same in every runtime."""
     seconds = _timeout(message)
+    check_limit(seconds)  # no client's fault
     try:
         with limited(seconds):
             return call_next(message, context)

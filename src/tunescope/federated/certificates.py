@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tunescope.errors import StudyError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 DAYS = 365
+LONGEST = 200  # characters of a file's name, without its ending
 LEEWAY = timedelta(minutes=5)  # clocks of two machines differ
 
 
@@ -47,11 +49,26 @@ class Certificates:
 
     def private(self, client: str) -> Path:
         """What a client's node proves itself with."""
-        return self.folder / "clients" / f"{client}.key"
+        return self.folder / "clients" / f"{quoted(client)}.key"
 
     def public(self, client: str) -> Path:
         """What the server knows that client's node by."""
-        return self.folder / "clients" / f"{client}.pub"
+        return self.folder / "clients" / f"{quoted(client)}.pub"
+
+    def check(self, clients: Iterable[str], nodes: Iterable[str]) -> None:
+        """Whether a server finds here what it needs, for these clients and the nodes beside it.
+
+        Raises:
+            StudyError: a file is missing; names it.
+        """
+        public = [self.public(client) for client in clients]
+        private = [self.private(client) for client in nodes]
+        for path in (self.authority, self.server, self.server_key, *public, *private):
+            if not path.is_file():
+                raise StudyError(
+                    f"certificates: {path} is missing; give the folder that `tunescope certificates` made "
+                    "with all clients of the study, or make a new one"
+                )
 
 
 def make(folder: Path, hosts: Sequence[str], clients: Iterable[str], days: int = DAYS) -> Certificates:
@@ -60,11 +77,11 @@ def make(folder: Path, hosts: Sequence[str], clients: Iterable[str], days: int =
     Args:
         folder: a new one.
         hosts: the names and addresses by which nodes reach the server.
-        clients: their names.
+        clients: their names; in a file's name whatever is no letter, digit, '_', '.', '-' or '~' is quoted.
         days: how long the certificates hold.
 
     Raises:
-        StudyError: the folder is there already, no host is named, or a client's name cannot be a file's.
+        StudyError: the folder is there already, no host is named, or a client's name is empty or too long.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -96,8 +113,20 @@ def _check(folder: Path, hosts: Sequence[str], clients: Sequence[str]) -> None:
             "certificates: no host; expected the names or addresses by which nodes reach the server"
         )
     for client in clients:
-        if not client or client != Path(client).name or client.startswith("."):
-            raise StudyError(f"certificates: client {client!r} cannot be a file's name; give it another name")
+        if not client or len(quoted(client)) > LONGEST:
+            raise StudyError(
+                f"certificates: client {client!r} cannot be a file's name; expected 1 to {LONGEST} "
+                "characters, of which all but letters and digits count as three or more"
+            )
+
+
+def quoted(client: str) -> str:
+    """A client's name as a file's.
+
+    >>> quoted("emoji/noto"), quoted("../ada")
+    ('emoji%2Fnoto', '..%2Fada')
+    """
+    return quote(client, safe="")
 
 
 def _name(common: str) -> "x509.Name":

@@ -10,14 +10,14 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tunescope.errors import StudyError
 from tunescope.federated.apps import CLIENT
-from tunescope.federated.certificates import Certificates
+from tunescope.federated.certificates import Certificates, quoted
 from tunescope.federated.flower import QUIET
 from tunescope.federated.processes import Process, scripts
 
@@ -105,6 +105,20 @@ def write_app(
         (folder / name).write_text(source, encoding="utf-8")
 
 
+def environment(folder: Path, home: str, threads: int) -> dict[str, str]:
+    """What a process of Flower's finds around it: its own folder for what it keeps, and no telemetry.
+
+    Args:
+        folder: of the node or deployment.
+        home: the process's own folder below it.
+        threads: to compute on.
+    """
+    path = os.pathsep.join([str(scripts()), os.environ.get("PATH", "")])
+    cores = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    kept = {"FLWR_HOME": str(folder / home), "PATH": path}
+    return {**os.environ, **QUIET, **cores, **kept, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL}
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as found:
@@ -163,7 +177,7 @@ class Deployment:
             for client, config in self.nodes.items():
                 key, authority = self.certificates.private(client), self.certificates.authority
                 command = supernode(client, self.address, authority, key, free_port(), config)
-                self._start(f"node-{client}", command)
+                self._start(f"node-{quoted(client)}", command)
         except BaseException:
             self._stop()
             raise
@@ -185,14 +199,17 @@ class Deployment:
             process.stop()
         self._processes.clear()
 
-    def run(self, app: Path) -> None:
+    def run(self, app: Path, look: Callable[[], None] = lambda: None) -> None:
         """Hand an app to the SuperLink, and wait until the server's part of it has ended.
+
+        A node that ends meanwhile is nobody's end but its own: the rounds leave it out, and name it.
 
         Args:
             app: the folder that `write_app` wrote.
+            look: called every now and then.
 
         Raises:
-            StudyError: it failed, or one of the processes ended.
+            StudyError: it failed, or the SuperLink or all nodes of this machine ended.
         """
         number = self._flower("run", str(app), CONNECTION)["run-id"]
         command = [str(scripts() / "flwr"), "log", number, CONNECTION]  # ends with the run
@@ -201,8 +218,8 @@ class Deployment:
             logging = Process("log", command, self.environment("flwr"), self.folder / "server.log")
             try:
                 while logging.wait(LOOK) is None:
-                    for process in self._processes:
-                        process.check()
+                    self._check()
+                    look()
             finally:
                 logging.stop()
             run = self._flower("list", CONNECTION, "--run-id", number)["runs"][0]
@@ -213,16 +230,19 @@ class Deployment:
             )
 
     def environment(self, home: str) -> dict[str, str]:
-        """What a process of Flower's finds around it: its own folder for what it keeps, and no telemetry."""
-        path = os.pathsep.join([str(scripts()), os.environ.get("PATH", "")])
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        kept = {"FLWR_HOME": str(self.folder / home), "PATH": path}
-        return {**os.environ, **QUIET, **threads, **kept, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL}
+        """What a process of this deployment finds around it. As the function."""
+        return environment(self.folder, home, self.threads)
 
     def _start(self, name: str, command: Sequence[str]) -> Process:
         started = Process(name, command, self.environment(name), self.folder / f"{name}.log")
         self._processes.append(started)
         return started
+
+    def _check(self) -> None:
+        link, *nodes = self._processes
+        link.check()
+        if nodes and len(nodes) == len(self.clients) and all(node.wait(0) is not None for node in nodes):
+            nodes[0].check()
 
     def _until_ready(self, link: Process) -> None:
         context, ends = (

@@ -1,5 +1,6 @@
 """One message to each of some clients, and who answered what."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ def exchange(
         if reply is None:
             dropped[client] = late(wait)
         elif reply.has_error():
-            dropped[client] = " ".join((reply.error.reason or "failed").split())[:LONGEST]
+            dropped[client] = _cause(reply.error.reason or "failed")
         else:
             received += sum(size(record) for record in reply.content.array_records.values())
             try:
@@ -96,6 +97,12 @@ def ask(grid: Grid, messages: Sequence[Message], wait: float | None) -> list[Mes
         time.sleep(LOOK)
     numbers += [""] * (len(messages) - len(numbers))  # what was too large to be sent has none
     return [found.get(number) for number in numbers]
+
+
+def _cause(reason: str) -> str:
+    """On one line; what Flower says itself, of a process that died for one, as our own apps would."""
+    said = " ".join(reason.split())
+    return re.sub(r"^<class '(?:\w+\.)*(\w+)'>:<'(.*)'>$", r"failed: \1: \2", said)[:LONGEST]
 
 
 def _read(content: RecordDict, kind: str) -> Reply:
