@@ -1,11 +1,16 @@
+from math import ceil
+
 import pytest
 import yaml
 from engine_study import STUDY
 
-from tunescope.engine.calibrate import calibrate
+from tunescope.data.task import task_examples
+from tunescope.engine.calibrate import calibrate, figures
 from tunescope.engine.cost import Costs
+from tunescope.engine.joining import lay_out
 from tunescope.engine.plan import plan
 from tunescope.errors import StudyError
+from tunescope.models.load import load
 from tunescope.results.store import Store
 from tunescope.study.study import Study
 
@@ -30,6 +35,26 @@ def test_a_few_real_steps_say_what_every_run_of_the_shape_costs(tmp_path):
     assert costs.unknown(runs) == []
     assert store.ids() == []  # nothing was carried out
     assert store.verify() == []
+
+
+def test_of_a_federated_run_its_own_clients_meet(tmp_path):
+    """Three clients, of whom two take part in a round; at its end the adapter is merged."""
+    store = Store(tmp_path / "store")
+    federated = {"rounds": 50, "local_epochs": 7, "sample": 2 / 3, "strategy": "fedex_lora"}
+    federated |= {"partition": {"kind": "iid", "clients": 3}, "watch_clients": True}
+    watching = CHANGES["train"] | {"monitor": MONITOR | {"every": "epoch"}}
+    said = yaml.safe_load(STUDY) | CHANGES | {"train": watching, "federated": federated}
+    said |= {"runs": {"fedex": {"adapt": {"kind": "lora", "rank": 2}, "lr": 1e-3}}}
+    (run,) = plan(Study.parse(said, "small"), store)
+    found = figures(run.member.spec, store)
+    encoder = load("emoji-clip")
+    examples = task_examples(run.member.spec, encoder.preprocess)
+    held = lay_out(run.member.spec, encoder, examples, None)
+    everybody = sum(ceil(len(one.train) / 32) for one in held.values())
+    assert found.steps == pytest.approx(2 / 3 * everybody)
+    assert found.validate > 2 * found.look > 0  # two clients are looked at in a round
+    assert min(found.setup, found.step, found.measure) > 0
+    assert store.ids() == []
 
 
 def test_what_cannot_be_carried_out_is_named_and_not_kept(tmp_path):

@@ -86,6 +86,21 @@ def test_a_live_monitor_looks_before_the_first_step_and_every_so_many():
     assert replace(FOUND, gpu_memory=5).cost(plain).gpu_memory == 5
 
 
+def test_rounds_take_their_clients_steps_and_what_comes_besides(store):
+    said = {"model": "m", "task": {"data": "d"}, "adapt": "lora", "lr": 1e-3}
+    said |= {"train": {"monitor": {"probes": ["attention"], "every": "epoch"}}}
+    spec = RunSpec.parse(said | {"federated": {"rounds": 4, "local_epochs": 3}}, "test")
+    assert FOUND.cost(spec).seconds == pytest.approx(1 + 4 * 3 * 0.75 + 4 * 0.5 + 5 * 0.2 + 2)
+    federated = {"rounds": 2, "partition": {"kind": "iid", "clients": 3}}
+    Costs(store, threads=1).keep(runs(store, federated=federated)[0], FOUND)
+    others = ({}, federated | {"strategy": "fedex_lora"}, federated | {"sample": 0.5})
+    for other in others:
+        changes = {"federated": other} if other else {}
+        assert Costs(store, threads=1).of(runs(store, **changes)[0]) is None
+    longer = runs(store, federated=federated | {"rounds": 5, "local_epochs": 2})[0]
+    assert Costs(store, threads=1).of(longer) == Cost(1 + 5 * 2 * 0.75 + 5 * 0.5 + 2, 10**9)
+
+
 def test_a_soup_takes_all_its_ingredients_and_the_measuring():
     said = {"model": "m", "task": {"data": "d"}, "adapt": "full", "lr": 1e-3}
     plain = RunSpec.parse(said, "test")

@@ -1,7 +1,10 @@
 """A short calibration: what a run of one shape takes, from a few real steps of it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
+from math import ceil
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -19,11 +22,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunescope.data.examples import Examples
+    from tunescope.federated.holdings import Holding
     from tunescope.methods.method import Installed
     from tunescope.models.encoder import Encoder
     from tunescope.probes.probe import Probe, Subject
 
 FEW, MORE = 2, 6  # batches
+ROUNDS = 3  # the first warms up, the last has clients tested
 EXAMPLES = 128  # of each set that probes read
 LR = 1e-9  # nothing may diverge here, and no step takes longer for being smaller
 
@@ -33,12 +38,14 @@ def calibrate(run: Planned, costs: Costs) -> Figures:
 
     The model is loaded, the task laid out and the method installed as in a run. Then a few optimiser steps
     are made at the real batch size, on two sizes of a truncated training set, and the probes look at a
-    truncated part of every set; what grows with the number of examples is scaled to all of them.
+    truncated part of every set; what grows with the number of examples is scaled to all of them. Of a
+    federated run, its own clients meet for a few rounds of few steps.
 
     What is not in it: measurements of the base model, which are made once and shared by all runs; decoding
     images, which is done once for a study; publishing; that workers share caches, memory bandwidth and disk,
     so that two at a time are slower than one; and memory that grows with the number of examples, such as the
-    activations that are kept of frozen blocks. A run that collapses or diverges ends sooner.
+    activations that are kept of frozen blocks. A run that collapses or diverges ends sooner. Clients are
+    measured in one process, one after the other.
 
     Args:
         run: any run of the shape.
@@ -92,6 +99,7 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     from tunescope.data.task import task_examples
     from tunescope.engine.change import change_of
     from tunescope.engine.images import decoded
+    from tunescope.engine.joining import lay_out
     from tunescope.engine.tower import tower_of
     from tunescope.engine.work import head_for, install, measured
     from tunescope.models.load import load
@@ -102,15 +110,25 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     encoder = load(spec.model, spec.image_size, spec.max_tokens)
     encoder.model.to(Ranks().device)
     loaded = time.perf_counter()
-    task_examples(spec, encoder.preprocess, decoded(store))  # decodes what no run has decoded yet
+
+    def laid_out() -> "tuple[dict[str, Examples], dict[str, Holding]]":
+        found = task_examples(spec, encoder.preprocess, decoded(store))
+        return found, {} if spec.federated is None else lay_out(spec, encoder, found, decoded(store))
+
+    laid_out()  # decodes what no run has decoded yet
     there = time.perf_counter()
-    examples = task_examples(spec, encoder.preprocess, decoded(store))
+    examples, held = laid_out()
     head = head_for(spec, encoder, examples["train"])
     installed = install(spec, encoder, tower_of(spec, encoder))
     setup = loaded - started + time.perf_counter() - there
-    tuning = _tuning(encoder, installed, head, spec, examples["train"], examples["val"])
+    origin = {name: value.detach().clone() for name, value in head.named_parameters()}
+    largest = max((one.train for one in held.values()), key=len, default=examples["train"])
+    loop = _loop(encoder, installed, head, spec, largest, examples["val"])
+    if spec.federated is None:
+        tuning = loop.tuning(len(examples["train"]), len(examples["val"]), spec.train.batch_size)
+    else:
+        installed, tuning = _rounds(encoder, installed, head, spec, held, examples, loop)
     change = change_of(spec, installed)
-    origin = {name: value.detach() for name, value in head.named_parameters()}
     subject = Subject(encoder, head, installed.tower, measured(examples), change=change, head_origin=origin)
     measure = sum(_looking(probe, subject) for probe in probes_of(spec))
     look = 0.0
@@ -124,8 +142,8 @@ def figures(spec: RunSpec, store: Store) -> Figures:
     return Figures(
         setup=setup + tuning.once,
         step=tuning.step,
-        steps=len(examples["train"]) / spec.train.batch_size,
-        validate=tuning.validate,
+        steps=tuning.steps,
+        validate=tuning.validate + tuning.watched * look,
         look=look,
         measure=measure * (1 if installed.without() is None else 2),
         memory=taken["peak_memory"],
@@ -134,21 +152,41 @@ def figures(spec: RunSpec, store: Store) -> Figures:
 
 
 class _Tuning(NamedTuple):
-    """Seconds that the training loop takes once, at every step, and after every epoch."""
+    """Seconds that tuning takes once, at every step, and after every epoch or in every round besides."""
 
     once: float
     step: float
+    steps: float  # in an epoch
+    validate: float
+    watched: float = 0  # clients at which a monitor looks in a round
+
+
+class _Loop(NamedTuple):
+    """Seconds of the training loop: of the first pass only, before the first step and for each example more
+    that there is then, at every step, and after an epoch for each example that is validated.
+    """
+
+    warming: float
+    ready: float
+    seen: int  # examples that were there
+    an_example: float
+    step: float
     validate: float
 
+    def tuning(self, train: int, val: int, batch_size: int) -> _Tuning:
+        """Of a run with so many examples."""
+        once = self.ready + self.an_example * (train + val - self.seen) + self.warming
+        return _Tuning(once, self.step, train / batch_size, self.validate * val)
 
-def _tuning(
+
+def _loop(
     encoder: "Encoder",
     installed: "Installed",
     head: "nn.Module",
     spec: RunSpec,
     train: "Examples",
     val: "Examples",
-) -> _Tuning:
+) -> _Loop:
     """Three short runs of the loop. The first warms up; the third has more examples than the second, and what
     these add to the time before the first step is what every further example adds to it.
     """
@@ -180,9 +218,59 @@ def _tuning(
     step = median(long["step"])
     an_example = max(0.0, long["ready"][0] - short["ready"][0]) / max(1, more - fewer)
     warming = max(0.0, cold["ready"][0] + cold["step"][0] - short["ready"][0] - step)
-    left = len(train) - more + len(val) - len(some)
-    validate = long["validate"][0] * len(val) / len(some)
-    return _Tuning(long["ready"][0] + an_example * left + warming, step, validate)
+    validate = long["validate"][0] / len(some)
+    return _Loop(warming, long["ready"][0], more + len(some), an_example, step, validate)
+
+
+def _rounds(
+    encoder: "Encoder",
+    installed: "Installed",
+    head: "nn.Module",
+    spec: RunSpec,
+    held: "Mapping[str, Holding]",
+    examples: "Mapping[str, Examples]",
+    loop: _Loop,
+) -> tuple["Installed", _Tuning]:
+    """A few rounds in which every client has few examples: what a round takes besides its steps, such as
+    messages, joining, looking at clients and validation, is the same with all of them.
+
+    Returns:
+        the method as the rounds leave it, and the seconds.
+    """
+    from tunescope.data.sample import few
+    from tunescope.engine.federation import Federation
+    from tunescope.engine.joining import per_round
+
+    assert spec.federated is not None
+    size = spec.train.batch_size
+    train = spec.train.model_copy(update={"monitor": None, "converged": None, "epochs": ROUNDS})
+    federated = spec.federated.model_copy(update={"rounds": ROUNDS, "local_epochs": 1})
+    short = spec.model_copy(update={"lr": LR, "train": train, "federated": federated})
+    fewer = {name: one._replace(train=few(one.train, FEW * size)) for name, one in held.items()}
+    ends = [time.perf_counter()]
+    rounds = Federation(
+        short,
+        encoder,
+        installed,
+        head,
+        fewer,
+        examples,
+        on_step=lambda number, of: ends.append(time.perf_counter()),
+    )
+    installed, _ = rounds.carry_out()
+    first, usual, last, after = (b - a for a, b in pairwise([*ends, time.perf_counter()]))
+    asked = per_round(spec.federated, len(held)) or len(held)
+    share = asked / len(held)
+
+    def steps(of: "Mapping[str, Holding]") -> float:
+        """Of a round's clients, each once over its examples."""
+        return share * sum(ceil(len(one.train) / size) for one in of.values())
+
+    more = share * sum(len(held[name].train) - len(one.train) for name, one in fewer.items())
+    besides = max(0.0, usual - steps(fewer) * loop.step) + more * loop.an_example
+    once = loop.warming + max(0.0, first - usual) + max(0.0, last - usual) + after
+    watched = asked if spec.federated.watch_clients else 0
+    return installed, _Tuning(once, loop.step, steps(held), besides, watched)
 
 
 def _looking(probe: "Probe", subject: "Subject") -> float:

@@ -23,6 +23,7 @@ from tunescope.training.soup import Soup
 
 FOLDER = "calibration"  # below the store
 FREE = ("epochs", "schedule", "warmup", "clip_norm", "converged")  # of `train`: no cost, or a known one
+FREE_ROUNDS = ("rounds", "local_epochs", "outlier")  # of `federated`
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Figures:
     Args:
         setup: to load, lay out the task, install, and compute what is computed once.
         step: of one optimiser step.
-        steps: in an epoch.
-        validate: after an epoch.
+        steps: in an epoch, of all clients that take part in a round of a federated run.
+        validate: after an epoch; of a federated run, what a round takes besides its steps.
         look: of a live monitor, once; 0 without one.
         measure: of the probes on the tuned model.
         memory: peak of the process.
@@ -71,12 +72,13 @@ class Figures:
 
     def cost(self, spec: RunSpec) -> Cost:
         """What a run of this shape takes; a soup, where none of its ingredients are there yet."""
-        train = spec.train
+        train, federated = spec.train, spec.federated
+        ends = train.epochs if federated is None else federated.rounds  # when it is validated
         looks = 0
         if train.monitor is not None:
-            every = self.steps if train.monitor.every == "epoch" else train.monitor.every
-            looks = 1 + train.epochs * self.steps // every
-        tuning = train.epochs * (self.steps * self.step + self.validate)
+            every = train.monitor.every
+            looks = 1 + (ends if every == "epoch" else train.epochs * self.steps // every)
+        tuning = train.epochs * self.steps * self.step + ends * self.validate
         seconds = self.setup + tuning + looks * self.look + self.measure
         if isinstance(spec.after, Soup):
             seconds = len(spec.after.ingredients(spec)) * seconds + self.setup + self.measure
@@ -86,9 +88,9 @@ class Figures:
 class Costs:
     """What is known of the cost of one study's runs, kept below a store's folder.
 
-    Runs are of one shape where they differ in nothing but learning rate, seed, number of epochs, schedule,
-    and the settings of their penalties. Figures hold for the machine and the number of threads that they
-    were measured with; on another they are not known.
+    Runs are of one shape where they differ in nothing but learning rate, seed, number of epochs or rounds,
+    schedule, and the settings of their penalties. Figures hold for the machine and the number of threads that
+    they were measured with; on another they are not known.
 
     Args:
         store: the store.
@@ -170,6 +172,8 @@ def shape(spec: RunSpec, prints: dict[str, str]) -> dict[str, Any]:
     said["data"] = {ref: prints[ref] for ref in spec.data_references()}
     said["penalties"] = sorted(penalty["kind"] for penalty in said["penalties"])
     said["train"] = {name: value for name, value in said["train"].items() if name not in FREE}
+    if spec.federated is not None:
+        said["federated"] = {n: value for n, value in said["federated"].items() if n not in FREE_ROUNDS}
     return said
 
 
