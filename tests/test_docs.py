@@ -15,7 +15,7 @@ from tunescope.study.study import load_study
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/cluster.md"]
 PAGES += ["docs/questions.md", "docs/examples/README.md", "tools/README.md"]
-PAGES += ["src/tunescope/results/README.md"]
+PAGES += ["src/tunescope/results/README.md", "src/tunescope/federated/README.md", "docs/federated.md"]
 ASKED = """
 study: asked
 model: emoji-clip
@@ -28,6 +28,8 @@ runs:
   full: {adapt: full, lr: [1e-4, 1e-3]}
   lora: {adapt: lora, lr: [1e-4, 1e-3]}
   probe: {adapt: linear_probe, lr: 1e-2}
+  naive: {adapt: lora, lr: 1e-3, federated: {rounds: 2, watch_clients: true}}
+  fedex: {adapt: lora, lr: 1e-3, federated: {rounds: 2, watch_clients: true, strategy: fedex_lora}}
 questions:
 """
 

@@ -1,4 +1,4 @@
-"""The toy federation on Ray, in a process of its own: Ray keeps what it read when it was imported."""
+"""The toy federation on Ray, then a run of a study, in a process of its own: Ray keeps what it read once."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,8 @@ from tunescope.federated.chosen import chosen
 from tunescope.federated.flower_rules import FedAdam
 from tunescope.federated.keep import KeptFile
 
-PLAN = rounds.Plan(3, NAMES, per_round=3, evaluate_every=1, timeout=1.5, seed=7)
-TROUBLE = {"ada": {1: "raise"}, "bob": {2: "nan"}, "dan": {3: "hang"}}
+PLAN = rounds.Plan(4, NAMES, per_round=3, evaluate_every=1, timeout=1.5, seed=7)
+TROUBLE = {"ada": {1: "die"}, "bob": {2: "nan"}, "dan": {3: "hang"}, "cyd": {4: "raise"}}
 
 
 def make_job(context) -> Toy:
@@ -22,6 +22,26 @@ def serve(grid, keep=None):
     return rounds.run(grid, PLAN, chosen(FedAdam(eta=0.1), 3), Toy().initial, keep)
 
 
+def carried_out(study, root):
+    """The first run of a study, into a store: its weights."""
+    from tunescope.engine.job import Job
+    from tunescope.engine.plan import plan
+    from tunescope.engine.work import carry_out
+    from tunescope.results.store import Store
+
+    store = Store(root)
+    run = plan(study, store)[0]
+    with store.claim(run.id):
+        carry_out(Job(run, store.root, study.engine), store)
+    found = store.read(run.id)
+    assert found.weights is not None
+    return found.weights.read_bytes(), found.rows.to_pylist()
+
+
 if __name__ == "__main__":
-    keep = KeptFile(Path(sys.argv[1]))
-    ray.run(make_job, len(NAMES), lambda grid: serve(grid, keep), cpus=0.5)
+    from tunescope.study.study import load_study
+
+    toy, study, root = map(Path, sys.argv[1:])
+    keep = KeptFile(toy)
+    ray.run(make_job, len(NAMES), lambda grid: serve(grid, keep), at_once=2)
+    carried_out(load_study(study), root)

@@ -1,6 +1,7 @@
 """Processes that end by themselves, that will not end, and what they leave behind."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -28,11 +29,20 @@ sys.exit(3)
 
 def started(code, tmp_path):
     process = Process("it", [sys.executable, "-c", code], os.environ, tmp_path / "log")
+    return process, said(tmp_path / "log")
+
+
+def said(log):
+    """The numbers of processes, as soon as they have been written."""
+    until(lambda: log.exists() and log.read_text().endswith("\n"))
+    return [int(word) for word in log.read_text().split()]
+
+
+def until(true):
     ends = time.monotonic() + 60
-    while not (said := (tmp_path / "log").read_text().split()):
+    while not true():
         assert time.monotonic() < ends
         time.sleep(0.01)
-    return process, [int(word) for word in said]
 
 
 def alive(number):
@@ -56,7 +66,24 @@ def test_one_that_ended_is_told_of_and_what_it_left_is_ended(tmp_path):
         process.check()
     assert alive(left)
     process.stop()
-    ends = time.monotonic() + 60
-    while alive(left):
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    until(lambda: not alive(left))
+
+
+STARTING = f"""
+import os, sys, time
+from pathlib import Path
+from tunescope.federated.processes import Process
+Process("it", [sys.executable, "-c", {STUBBORN!r}], os.environ, Path(sys.argv[1]))
+time.sleep(600)
+"""
+
+
+def test_a_process_ends_with_whoever_started_it_even_where_that_one_is_killed(tmp_path):
+    starter = subprocess.Popen([sys.executable, "-c", STARTING, tmp_path / "log"])
+    try:
+        numbers = said(tmp_path / "log")
+        assert all(map(alive, numbers))
+    finally:
+        starter.kill()
+        starter.wait()
+    until(lambda: not any(map(alive, numbers)))

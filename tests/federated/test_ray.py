@@ -1,4 +1,4 @@
-"""Ray for real, once: the arrays of the local runtime, and the same clients left out for the same reasons."""
+"""Ray for real, once: the arrays of the local runtime, of a toy with clients that fail and of a study's run."""
 
 import os
 import subprocess
@@ -8,20 +8,41 @@ from pathlib import Path
 
 import numpy as np
 import toy_on_ray
+from federated.small_runs import LORA, SPLIT, TRAIN
 from toy_federation import NAMES, Toy
 
 from tunescope.federated import local
 from tunescope.federated.keep import KeptFile
+from tunescope.results.store import Store
+from tunescope.study.study import Study, dump_study
 
 TESTS = Path(toy_on_ray.__file__).parent
 
 
-def test_the_arrays_are_those_of_the_local_runtime(tmp_path):
-    path = tmp_path / "server.safetensors"
+def study_of(model, images, **engine) -> Study:
+    three = {"rounds": 2, "partition": {"kind": "iid", "clients": 3}, "sample": 0.67, "keep_optimizer": True}
+    return Study.parse(
+        {
+            "study": "on-ray",
+            "model": str(model),
+            "task": {"data": f"folder:{images}", "split": SPLIT},
+            "train": TRAIN,
+            "federated": three,
+            "probes": ["transfer"],
+            "runs": {"flora": {"adapt": LORA, "lr": 1e-2, "federated": {"strategy": "flora"}}},
+            "engine": engine,
+        },
+        "test",
+    )
+
+
+def test_the_arrays_are_those_of_the_local_runtime(one_block, federated_images, tmp_path):
+    path, asked = tmp_path / "server.safetensors", tmp_path / "study.yaml"
+    asked.write_text(dump_study(study_of(one_block, federated_images, federation="ray", client_timeout=60)))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, toy_on_ray.__file__, str(path)],
-        env={**environment, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        [sys.executable, toy_on_ray.__file__, str(path), str(asked), str(tmp_path / "store")],
+        env={**environment, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -29,18 +50,20 @@ def test_the_arrays_are_those_of_the_local_runtime(tmp_path):
     assert done.returncode == 0, done.stderr
     kept = KeptFile(path).read()
     assert kept is not None
-    expected = local.run(Toy(NAMES, toy_on_ray.TROUBLE), toy_on_ray.serve)
+    here = {name: {n: "raise" if what == "die" else what for n, what in of.items()}
+            for name, of in toy_on_ray.TROUBLE.items()}
+    expected = local.run(Toy(NAMES, here), toy_on_ray.serve)
     assert kept.arrays.keys() == expected.arrays.keys()
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
-    alike = [[{**one, "seconds": 0} for one in told] for told in (kept.values["rounds"], _told(expected))]
-    assert alike[0] == alike[1]
-    assert [sorted(one["dropped"]) for one in alike[0]] == [
-        [name for name in one["asked"] if toy_on_ray.TROUBLE.get(name, {}).get(one["number"])]
-        for one in alike[0]
-    ]
-    assert any(one["dropped"] for one in alike[0])
+    there = [one | {"seconds": 0} for one in kept.values["rounds"]]
+    died = there[0]["dropped"].pop("ada")
+    assert died.startswith("failed: Actor")
+    alike = [asdict(one) | {"seconds": 0} for one in expected.rounds]
+    assert alike[0]["dropped"].pop("ada") == "failed: RuntimeError: no more disk"
+    assert there == alike
+    assert sum(len(one["dropped"]) for one in there) == 3
 
-
-def _told(outcome):
-    return [asdict(one) for one in outcome.rounds]
+    study = study_of(one_block, federated_images)
+    weights, rows = toy_on_ray.carried_out(study, tmp_path / "here")
+    [run] = Store(tmp_path / "store").runs() if hasattr(Store, "runs") else [None]

@@ -11,10 +11,11 @@ from tunescope.study.study import Member
 TRAIN = ("augment", "converged", "layer_decay", "head_lr", "lora_plus", "ema")
 
 
-def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> None:
+def check(members: Iterable[Member], store: Store, trackers: Iterable[str], apart: bool = False) -> None:
     """Load every model, lay out every task and install every method once, build every head.
 
-    The store keeps the decoded images, for all workers; nothing else is kept.
+    The store keeps the decoded images, for all workers; nothing else is kept. The data of clients that are
+    on machines of their own (`apart`) are not read.
 
     Raises:
         TunescopeError: the first thing that does not fit, with the group that asked for it.
@@ -67,7 +68,7 @@ def check(members: Iterable[Member], store: Store, trackers: Iterable[str]) -> N
             if isinstance(spec.after, After):
                 spec.after.check(installed)
             if spec.federated is not None:
-                held = lay_out(spec, encoder, examples, images)
+                held = lay_out(spec, encoder, examples, images, only=() if apart else None)
                 check_federation(spec, installed, head_for(spec, encoder, examples["train"]), held, examples)
         except TunescopeError as error:
             raise type(error)(f"runs.{member.group}: {error}") from None

@@ -54,8 +54,17 @@ def counts(planned: Iterable[Planned]) -> dict[State, int]:
 def _look_first(study: Study, todo: list[Planned], store: Store, options: Options, threads: int) -> None:
     """Find what does not fit before anything is started, and decode the images once for all workers."""
     members = [run.member for run in todo]
+    if (
+        options.executor == "ray"
+        and study.engine.federation == "ray"
+        and any(m.spec.federated for m in members)
+    ):
+        raise StudyError(
+            "executor 'ray' and engine.federation 'ray': a run holds the cores that its clients would wait for; "
+            "take --executor process, where each run has a Ray of its own, or engine: {federation: local}"
+        )
     if options.executor == "serial":
-        check(members, store, study.engine.trackers)
+        check(members, store, study.engine.trackers, options.runtime is not None and options.runtime.apart)
         return
     with ProcessPoolExecutor(1, context(threads), initializer=serve) as pool:  # torch stays out of here
         try:
@@ -71,7 +80,7 @@ def _pool(study: Study, store: Store, tell: Tell, options: Options, workers: int
     if options.executor == "serial":
         from tunescope.engine.serial import InProcess
 
-        return InProcess(store, study.engine, tell)
+        return InProcess(store, study.engine, tell, options.runtime)
     if launched():
         raise StudyError(
             f"executor {options.executor!r}: several launched processes share each run, one run after the "

@@ -1,7 +1,7 @@
 """Who takes part in a federated run, and what the server does with what they have tuned."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
 
 def lay_out(
-    spec: RunSpec, encoder: Encoder, examples: dict[str, Examples], decoded: Path | None
+    spec: RunSpec,
+    encoder: Encoder,
+    examples: dict[str, Examples],
+    decoded: Path | None,
+    only: Collection[str] | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> dict[str, Holding]:
     """What each client of a federated run holds. As `federated.holdings.holdings`."""
-    return holdings(spec, examples, encoder.preprocess, decoded)
+    return holdings(spec, examples, encoder.preprocess, decoded, only, places)
 
 
 def combining_of(spec: RunSpec, job: TuningJob) -> "Combining":
@@ -35,25 +40,23 @@ def combining_of(spec: RunSpec, job: TuningJob) -> "Combining":
         StudyError: parts of the federation that do not go together; Flower is not installed.
     """
     from tunescope.federated.chosen import chosen
-    from tunescope.federated.privacy import Privacy
     from tunescope.federated.rank_from import RankFrom
 
     federated = job.federated
-    privacy = None if federated.privacy is None else Privacy(**federated.privacy.model_dump())
     asked = per_round(federated, len(job.clients)) or len(job.clients)
     scales = {path: _scale_of(layer) for path, layer in job.shared.layers.items()}
     if federated.rank_from:
-        if privacy is not None:
+        if federated.privacy is not None:
             raise StudyError("federated: privacy and rank_from do not go together; give one of them")
         assert isinstance(federated.strategy, Strategy)
-        return RankFrom(federated.strategy, federated.rank_from, next(iter(scales.values())), spec.seed)
+        return RankFrom(federated.strategy, federated.rank_from, scales, spec.seed)
     own = {path: int(layer.r["default"]) for path, layer in job.shared.layers.items()}
 
     def fit(client: str, target: str) -> tuple[int, float]:
         rank = federated.ranks.get(client, own[target])
         return rank, scales[target](rank)
 
-    return chosen(federated.strategy, asked, fit if federated.ranks else None, spec.seed, privacy)
+    return chosen(federated.strategy, asked, fit if federated.ranks else None, spec.seed, federated.privacy)
 
 
 def check_federation(

@@ -19,11 +19,12 @@ class KeptRounds:
 
     Args:
         unfinished: of the run, whose claim this process holds.
+        threads: that each client computes on; those of this process, if left out.
     """
 
-    def __init__(self, unfinished: Unfinished):
+    def __init__(self, unfinished: Unfinished, threads: int | None = None):
         self.unfinished = unfinished
-        self.by = {"by": BY, "threads": torch.get_num_threads()}
+        self.by = {"by": BY, "threads": threads or torch.get_num_threads()}
 
     def write(self, kept: "Kept") -> None:
         """Put this in the place of the round before."""

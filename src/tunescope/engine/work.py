@@ -20,11 +20,12 @@ from tunescope.engine.change import change_of
 from tunescope.engine.federation import Federation
 from tunescope.engine.images import decoded
 from tunescope.engine.job import Job
-from tunescope.engine.joining import lay_out
+from tunescope.engine.joining import lay_out, per_round
 from tunescope.engine.kept import OnDisk, fingerprint
 from tunescope.engine.monitor import LiveMonitor
 from tunescope.engine.peak import peak
 from tunescope.engine.plan import Planned
+from tunescope.engine.runtime import Runtime, runtime_of
 from tunescope.engine.together import announce, launched
 from tunescope.engine.tower import tower_of
 from tunescope.errors import Diverged, MethodError, Stopped
@@ -39,6 +40,7 @@ from tunescope.results.metric import SKIPPED
 from tunescope.results.row import Row, write_rows
 from tunescope.results.store import Store
 from tunescope.results.unfinished import Unfinished
+from tunescope.study.engine import Engine
 from tunescope.study.run import RunSpec
 from tunescope.training.after import Edit
 from tunescope.training.checkpoint import Checkpoint
@@ -49,6 +51,7 @@ from tunescope.training.soup import Soup
 from tunescope.training.tracking import Trackers
 
 TRACKED = "tracked"  # beside the store
+ALONE = Engine()  # what a run has that no study asks for
 OWN = ("val", "probe", "test")  # with train, the sides of the task's own data
 
 
@@ -91,6 +94,8 @@ def tune(
     checkpoint: Checkpoint | None = None,
     fetch: Fetch | None = None,
     progress: Progress = silent,
+    engine: Engine = ALONE,
+    runtime: Runtime | None = None,
 ) -> Tuned:
     """Carry out the tuning of one run, and what follows it; the base model is probed on the way.
 
@@ -102,6 +107,8 @@ def tune(
         checkpoint: where the run's state is kept, and found again.
         fetch: where the ingredients of a soup come from; without one they are tuned here and kept nowhere.
         progress: told how far the measurement of the base model has come.
+        engine: how a federated run is carried out.
+        runtime: where its clients work, in the place of what `engine` says.
 
     Raises:
         TunescopeError: the model, the data or the method do not fit.
@@ -127,13 +134,16 @@ def tune(
         monitor.change = change_of(spec, installed)
     after, val = spec.after, examples["val"]
     if isinstance(after, Soup):
-        here = partial(in_memory, lambda run: tune(run, on_step).weights())
+        here = partial(in_memory, lambda run: tune(run, on_step, engine=engine, runtime=runtime).weights())
         again = partial(_installed_again, spec, tower, ranks.device)
         installed, history = averaged(after, fetch or here, installed, again, head, spec, val, on_log)
         return Tuned(spec, installed.encoder, head, installed, history, examples, before, origin)
     if spec.federated is not None:
-        held = lay_out(spec, encoder, examples, images)
-        told = (monitor, on_step, on_log, checkpoint)
+        apart = runtime is not None and runtime.apart
+        held = lay_out(spec, encoder, examples, images, only=() if apart else None)
+        where = runtime or runtime_of(engine, per_round(spec.federated, len(held)) or len(held), images)
+        where = replace(where, timeout=engine.client_timeout)
+        told = (monitor, on_step, on_log, checkpoint, where)
         rounds = Federation(spec, encoder, installed, head, held, examples, *told)
         installed, history = rounds.carry_out()
         return Tuned(spec, encoder, head, installed, history, examples, before, origin)
@@ -189,6 +199,7 @@ def carry_out(
     on_step: OnStep | None = None,
     stopping: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
+    runtime: Runtime | None = None,
 ) -> dict[str, Any]:
     """Carry out one run and publish it, from its last checkpoint if it has one.
 
@@ -219,8 +230,9 @@ def carry_out(
     folder = store.root.parent / TRACKED
     with Trackers(job.engine.trackers, folder, f"{planned.member.name} {planned.id[:8]}", said) as trackers:
         try:
-            logged = {"on_log": trackers.line, "checkpoint": checkpoint, "fetch": fetch}
-            tuned = tune(spec, on_step, store, **logged, progress=measuring)
+            given = {"on_log": trackers.line, "checkpoint": checkpoint, "fetch": fetch}
+            given |= {"engine": job.engine, "runtime": runtime}
+            tuned = tune(spec, on_step, store, **given, progress=measuring)
         except Diverged as error:
             outcome = {"status": "failed", "cause": str(error)} | _cost(started)
             until: History = error.history

@@ -19,7 +19,7 @@ def limited(seconds: float | None) -> Iterator[None]:
     """Raise `Late` when the time is up.
 
     Raises:
-        StudyError: a limit is asked for outside the main thread.
+        StudyError: as `check_limit`.
 
     >>> import time
     >>> try:
@@ -29,14 +29,10 @@ def limited(seconds: float | None) -> Iterator[None]:
     ...     print("late")
     late
     """
+    check_limit(seconds)
     if seconds is None:
         yield
         return
-    if threading.current_thread() is not threading.main_thread():
-        raise StudyError(
-            f"timeout: {seconds:g} s cannot be held in a thread: only the main one is interrupted; leave the "
-            "timeout out, or take a runtime whose clients are processes"
-        )
 
     def late(number: int, frame: FrameType | None) -> NoReturn:
         raise Late
@@ -48,3 +44,16 @@ def limited(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def check_limit(seconds: float | None) -> None:
+    """Whether a limit can be held here.
+
+    Raises:
+        StudyError: there is one, and this is not the main thread.
+    """
+    if seconds is not None and threading.current_thread() is not threading.main_thread():
+        raise StudyError(
+            f"client_timeout: {seconds:g} s cannot be held in a thread: only the main one is interrupted; "
+            "leave it out, call from the main thread, or take a federation whose clients are processes (ray)"
+        )

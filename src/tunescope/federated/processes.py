@@ -1,15 +1,19 @@
-"""A process of Flower's that is stopped with all that it started."""
+"""A process of Flower's that is stopped with all that it started, even where whoever started it is killed."""
 
+import atexit
 import os
 import signal
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tunescope.errors import StudyError
+from tunescope.federated import watcher
 
 GRACE = 10.0  # seconds to end by itself
 TAIL = 5  # lines of a log that are told
@@ -42,6 +46,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in order
             )
+        _watch(self._popen.pid)
 
     def check(self) -> None:
         """Whether it still runs.
@@ -89,3 +94,27 @@ class Process:
         with suppress(ProcessLookupError):  # it had ended by itself, and left somebody
             os.killpg(self._popen.pid, signal.SIGKILL)
         psutil.wait_procs(self._family, GRACE)
+
+
+def _watch(number: int) -> None:
+    """Have a process ended when this one has gone, however that was."""
+    stream = _watcher().stdin
+    assert stream is not None
+    with suppress(BrokenPipeError):  # somebody has ended the watcher
+        stream.write(f"{number}\n")
+        stream.flush()
+
+
+@cache
+def _watcher() -> subprocess.Popen[str]:
+    """The one of this process. Its end of the pipe closes with it, SIGKILL or not."""
+    started = subprocess.Popen(
+        [sys.executable, watcher.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    atexit.register(started.communicate)
+    return started
