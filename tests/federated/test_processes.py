@@ -46,7 +46,10 @@ def until(true):
 
 
 def alive(number):
-    return psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_process_that_will_not_end_is_ended_with_all_that_it_started(tmp_path, monkeypatch):

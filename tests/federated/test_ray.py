@@ -1,4 +1,4 @@
-"""Ray for real, once: the arrays of the local runtime, of a toy with clients that fail and of a study's run."""
+"""Ray for real, once: the arrays of the local runtime, of a toy whose clients fail and of a study's run."""
 
 import os
 import subprocess
@@ -50,20 +50,31 @@ def test_the_arrays_are_those_of_the_local_runtime(one_block, federated_images, 
     assert done.returncode == 0, done.stderr
     kept = KeptFile(path).read()
     assert kept is not None
-    here = {name: {n: "raise" if what == "die" else what for n, what in of.items()}
-            for name, of in toy_on_ray.TROUBLE.items()}
+    here = {
+        name: {n: "raise" if what == "die" else what for n, what in of.items()}
+        for name, of in toy_on_ray.TROUBLE.items()
+    }
     expected = local.run(Toy(NAMES, here), toy_on_ray.serve)
     assert kept.arrays.keys() == expected.arrays.keys()
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
-    there = [one | {"seconds": 0} for one in kept.values["rounds"]]
+    there: list[dict] = [one | {"seconds": 0} for one in kept.values["rounds"]]
     died = there[0]["dropped"].pop("ada")
     assert died.startswith("failed: Actor")
-    alike = [asdict(one) | {"seconds": 0} for one in expected.rounds]
+    alike: list[dict] = [asdict(one) | {"seconds": 0} for one in expected.rounds]
     assert alike[0]["dropped"].pop("ada") == "failed: RuntimeError: no more disk"
     assert there == alike
     assert sum(len(one["dropped"]) for one in there) == 3
 
-    study = study_of(one_block, federated_images)
-    weights, rows = toy_on_ray.carried_out(study, tmp_path / "here")
-    [run] = Store(tmp_path / "store").runs() if hasattr(Store, "runs") else [None]
+    run = toy_on_ray.carried_out(study_of(one_block, federated_images), tmp_path / "here")
+    weights, told = published(run, tmp_path / "here")
+    assert published(run, tmp_path / "store") == (weights, told)
+    assert len(told) > 10
+
+
+def published(run, root):
+    """The weights of a run, and what is told of its clients."""
+    found = Store(root).read(run)
+    assert found.weights is not None
+    rows = [row for row in found.rows.to_pylist() if row["metric"].startswith("federated.")]
+    return found.weights.read_bytes(), rows

@@ -8,16 +8,11 @@ import pytest
 from federated.small_runs import LORA, SPLIT, TRAIN, job_of
 
 from tunescope import api
-from tunescope.engine.federation import CLIENTS
-from tunescope.engine.job import Job
-from tunescope.engine.plan import plan
-from tunescope.engine.work import carry_out, tune
+from tunescope.engine.work import tune
 from tunescope.errors import Diverged, StudyError
 from tunescope.federated.of_factors import factors_of
 from tunescope.models.load import load
 from tunescope.results.metric import FEDERATED
-from tunescope.results.store import Store
-from tunescope.results.unfinished import MEASURED
 from tunescope.study.study import Study
 
 THREE = {"rounds": 2, "local_epochs": 2, "partition": {"kind": "iid", "clients": 3}}
@@ -119,40 +114,6 @@ def test_a_study_with_federated_groups_gives_table_answers_and_page(asked, tmp_p
     assert sorted(row["step"] for row in seen) == sorted([0, 1, 2] * 2 + [0, 2, 4])
     assert [answer.question.ask for answer in done.answers] == ["Is it lost?", "Does it drift?"]
     assert "flora" in done.report.read_text()
-
-
-class Killed(BaseException):
-    """As good as SIGKILL: nothing catches it."""
-
-
-def published(asked, root, killed: bool):
-    """What a run of the study comes to, killed in round 2 and resumed, or straight through."""
-
-    def kill():
-        if any((unfinished.folder / MEASURED / CLIENTS).glob("*/2.safetensors")):  # between its two clients
-            raise Killed
-        return False
-
-    store = Store(root)
-    run = next(run for run in plan(asked, store) if run.member.group == "flora")
-    job, unfinished = Job(run, store.root, asked.engine), store.unfinished(run.id)
-    with store.claim(run.id) as mine:
-        assert mine
-        if killed:
-            with pytest.raises(Killed):
-                carry_out(job, store, stopping=kill)
-            assert unfinished.read() is not None
-        carry_out(job, store)
-    found = store.read(run.id)
-    assert found.weights is not None
-    rows = [row for row in found.rows.to_pylist() if row["metric"] != "training.seconds"]
-    return rows, found.weights.read_bytes(), (found.folder / "arrays.safetensors").read_bytes()
-
-
-def test_killed_and_resumed_is_as_straight_through(asked, tmp_path):
-    """Killed in round 2."""
-    straight = published(asked, tmp_path / "straight", killed=False)
-    assert published(asked, tmp_path / "killed", killed=True) == straight
 
 
 def test_where_all_clients_diverge_the_run_has(spec):

@@ -60,8 +60,9 @@ def _look_first(study: Study, todo: list[Planned], store: Store, options: Option
         and any(m.spec.federated for m in members)
     ):
         raise StudyError(
-            "executor 'ray' and engine.federation 'ray': a run holds the cores that its clients would wait for; "
-            "take --executor process, where each run has a Ray of its own, or engine: {federation: local}"
+            "executor 'ray' and engine.federation 'ray': a run holds the cores that its clients would wait "
+            "for; take --executor process, where each run has a Ray of its own, or engine: "
+            "{federation: local}"
         )
     if options.executor == "serial":
         check(members, store, study.engine.trackers, options.runtime is not None and options.runtime.apart)

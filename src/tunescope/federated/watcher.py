@@ -1,7 +1,7 @@
 """A process that outlives another by a moment, and ends what that one has left running.
 
-It is told the numbers of processes, a line each, on its standard input, whose other end nobody else has: where
-that closes, the one that wrote has gone.
+It is told the numbers of processes, a line each, on its standard input, whose other end nobody else has:
+where that closes, the one that wrote has gone.
 """
 
 import os
@@ -31,8 +31,9 @@ def watch(told: TextIO) -> None:
             for one in family:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
-        with suppress(ProcessLookupError, PermissionError):  # what it left to others in its session
-            os.killpg(process.pid, signal.SIGKILL)
+        if process.is_running() or not psutil.pid_exists(process.pid):  # else the number is another's by now
+            with suppress(ProcessLookupError, PermissionError):  # what it left to others in its session
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
