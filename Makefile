@@ -40,6 +40,7 @@ bench: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/heads.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/landscape.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/page.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/federated.py
 
 clean:
 	rm -rf .venv results build dist
