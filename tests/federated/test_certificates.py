@@ -51,6 +51,9 @@ def test_what_cannot_be_made_is_refused_before_anything_is(tmp_path):
     folder = tmp_path / "made"
     with pytest.raises(StudyError, match="no host"):
         certificates.make(folder, [], ["ada"])
+    for host in ("", "münchen.example", "lab example"):
+        with pytest.raises(StudyError, match="is no name or address"):
+            certificates.make(folder, [HOSTS[0], host], ["ada"])
     for name in ("", 70 * "/"):
         with pytest.raises(StudyError, match="cannot be a file's name"):
             certificates.make(folder, HOSTS, [name])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from federated.small_runs import LORA, job_of
 
+from tunescope.engine.joining import combining_of
 from tunescope.engine.work import tune
 from tunescope.errors import MethodError
 from tunescope.federated.of_factors import factors_of
@@ -13,12 +14,16 @@ ALONE = {"rounds": 2, "local_epochs": 2, "partition": {"kind": "iid", "clients":
 
 
 @pytest.mark.parametrize(
-    ("adapt", "settings"),
-    [("full", {"penalties": [{"kind": "l2_sp", "weight": 0.1}]}), (LORA, {})],
-    ids=["full", "lora"],
+    ("adapt", "strategy", "settings"),
+    [
+        ("full", "fedavg", {"penalties": [{"kind": "l2_sp", "weight": 0.1}]}),
+        (LORA, "naive", {}),
+        (LORA, "fedex_lora", {"penalties": [{"kind": "entropy_floor", "weight": 0.1}]}),
+    ],
 )
-def test_one_client_that_holds_everything_is_the_central_run_bit_for_bit(spec, adapt, settings):
-    central, alone = tune(spec(adapt, **settings)), tune(spec(adapt, ALONE, **settings))
+def test_one_client_that_holds_everything_is_the_central_run_bit_for_bit(spec, adapt, strategy, settings):
+    federated = ALONE | {"strategy": strategy}
+    central, alone = tune(spec(adapt, **settings)), tune(spec(adapt, federated, **settings))
     expected, found = central.weights(), alone.weights()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -93,6 +98,14 @@ def test_moments_of_factors_that_are_others_now_are_left_behind(spec, said, rene
     assert kept.keys() - taken_up.keys() == (factors if renewed else set())
     assert any(name.startswith("head.") for name in taken_up)
     assert job.moments("client-0", 1) == {}
+
+
+def test_a_scale_follows_the_rank_as_the_method_has_it(spec):
+    ranks = {"rounds": 1, "partition": {"kind": "iid", "clients": 2}, "strategy": "hetlora"}
+    said = spec({"kind": "rslora", "rank": 1, "alpha": 8.0}, ranks | {"ranks": {"client-0": 4}})
+    job = job_of(said)
+    sent = combining_of(said, job).sends(1, job.initial(), "client-0")
+    assert {of.scale for of in factors_of(sent).values()} == {8.0 / 4**0.5}
 
 
 def test_what_does_not_fit_is_refused(spec):

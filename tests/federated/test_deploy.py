@@ -1,6 +1,7 @@
 """A deployment for real, once: a study by a server and two nodes, with TLS and a key for each client."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ import pytest
 
 from tunescope import api
 from tunescope.engine import deployment
+from tunescope.engine.deployed import job_of, tells
 from tunescope.engine.joined import join
 from tunescope.errors import DataError, StudyError
-from tunescope.federated import certificates, deploy
+from tunescope.federated import certificates, deploy, local
+from tunescope.federated.flower import ConfigRecord, Context, Message, RecordDict
 from tunescope.federated.processes import Process
 from tunescope.results.store import Store
 
@@ -149,6 +152,15 @@ def test_what_does_not_fit_is_said_before_anything_is_started(made, tmp_path):
         join("127.0.0.1:1", "bob", ours.folder)
     with pytest.raises(DataError, match="there is no such folder"):
         join("127.0.0.1:1", CLIENTS[0], ours.folder, data="folder:/none")
+    with pytest.raises(StudyError, match="give where they lie"):
+        join("127.0.0.1:1", CLIENTS[0], ours.folder, data="client:ada")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no subfolder"):
+        join("127.0.0.1:1", CLIENTS[0], ours.folder, data=f"folder:{tmp_path / 'empty'}")
+    (tmp_path / "empty").rmdir()
+    study.write_text(STUDY.replace("[emoji/openmoji-line", "['client:ada'"))
+    with pytest.raises(StudyError, match="tunescope join --client ada --data REF"):
+        deployment.run(study, tmp_path)
     study.write_text(STUDY.replace("[emoji/openmoji-line", "['client:a b'"))
     with pytest.raises(DataError, match="expected client:NAME"):
         deployment.run(study, tmp_path)
@@ -166,4 +178,23 @@ def test_a_server_that_cannot_be_reached_by_its_name_is_not_started(made, tmp_pa
         deploy.Deployment(tmp_path / "flower", elsewhere, CLIENTS, {}),
     ):
         pass
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for host, port in (("127.0.0.1", other.getsockname()[1]), ("nobody.invalid", None)):
+            with (
+                pytest.raises(StudyError, match=f"cannot listen at {host}"),
+                deploy.Deployment(tmp_path / "taken", elsewhere, CLIENTS, {}, host, port),
+            ):
+                pass
     assert flowers() == set()
+
+
+def test_where_a_nodes_data_lie_is_told_to_nobody_else(spec, tmp_path, capsys):
+    own = {"partition": "by_domain", "data": ["client:ada", "client:bob"]}
+    told = RecordDict({"config": ConfigRecord(dict(tells(spec("linear_probe", own))))})
+    node = {"client": "ada", "data": "folder:/nowhere/jane", "keep": str(tmp_path), "threads": 1}
+    with local.speaking_as_server():
+        message = Message(told, dst_node_id=2, message_type="train", group_id="1")
+    with pytest.raises(DataError, match="the node's own log says why") as caught:
+        job_of(message, Context(1, 2, node, RecordDict(), {}))
+    assert "jane" not in str(caught.value)
+    assert "/nowhere/jane" in capsys.readouterr().err

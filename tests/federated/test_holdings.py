@@ -1,5 +1,7 @@
 """What clients hold and are tested by, on real styles of the same emoji."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,11 +25,17 @@ def laid():
     said = {"model": "emoji-clip", "task": task, "adapt": "full", "lr": 1e-3}
     examples = task_examples(RunSpec.parse(said, "test"), preprocess)
 
-    def lay(only=None, places=None, transfer=None, **federated):
+    def lay(only=None, places=None, transfer=None, examples=examples, **federated):
         spec = RunSpec.parse(said | {"federated": federated, "transfer": transfer or {}}, "test")
         return holdings(spec, examples, preprocess, None, only, places)
 
     return lay, examples
+
+
+def of_class(examples, number):
+    at = np.flatnonzero(examples.labels == number)
+    ids = tuple(examples.ids[i] for i in at)
+    return replace(examples, inputs=examples.inputs[at], labels=examples.labels[at], ids=ids)
 
 
 def test_each_client_has_its_style_of_the_tasks_concepts(laid):
@@ -103,7 +111,10 @@ def test_data_that_share_no_concept_are_split_by_themselves(laid, tmp_path):
 
 
 def test_what_cannot_be_dealt_out_is_named(laid):
-    lay, _ = laid
+    lay, examples = laid
+    apart = {side: of_class(examples[side], number) for number, side in enumerate(("train", "test"))}
+    with pytest.raises(DataError, match="none of the classes that it learns"):
+        lay(partition={"kind": "iid", "clients": 1}, examples=examples | apart)
     with pytest.raises(DataError, match="has no class of the task"):
         lay(data=("emoji/twemoji", "emoji/noto:subgroup"), partition="by_domain")
     with pytest.raises(StudyError, match="no client 'client-9'"):

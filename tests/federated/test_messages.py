@@ -62,12 +62,29 @@ def test_answers_that_cannot_be_read_are_left_out_and_named(content, cause):
     assert found.dropped["bob"] == "is not connected"
 
 
-def test_pickled_arrays_are_never_opened():
-    record = array_record({"w": np.zeros(2)})
-    bad = np.array([{"a": 1}], dtype=object)
+def written(write) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, bad, allow_pickle=True)
-    record["w"].data = stream.getvalue()
+    write(stream)
+    return stream.getvalue()
+
+
+HUGE = {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (written(lambda to: np.save(to, np.array([{"a": 1}], dtype=object))), "allow_pickle=False"),
+        (written(lambda to: np.savez(to, w=np.zeros(2))), "'w' is no array"),
+        (written(lambda to: np.lib.format.write_array_header_1_0(to, HUGE)), "cannot be read: "),
+        (b"PK\x03\x04", "cannot be read: "),
+        (b"", "cannot be read: "),
+    ],
+    ids=["pickle", "archive", "huge", "broken archive", "nothing"],
+)
+def test_bytes_that_are_no_array_are_no_end_of_the_server(data, cause):
+    record = array_record({"w": np.zeros(2)})
+    record["w"].data = data
 
     class App:
         def __call__(self, message, context):
@@ -77,7 +94,8 @@ def test_pickled_arrays_are_never_opened():
     with local.speaking_as_server():
         grid = local.LocalGrid(App(), 1)  # pyright: ignore[reportArgumentType]
         found = exchange(grid, {"ada": 2}, "train", {"ada": {}}, CONFIG, None)
-    assert "allow_pickle=False" in found.dropped["ada"]
+    assert found.replies == {}
+    assert cause in found.dropped["ada"]
 
 
 def said_by(*configs):

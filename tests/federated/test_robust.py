@@ -34,6 +34,9 @@ def test_each_cause_is_named_and_the_rest_goes_on():
     assert said["c4"].startswith("its step has the norm ")
     assert said["c5"] == "'q.b' is float64 [3, 3]; expected float32 [3, 3]"
     assert said["stranger"] == "was not asked in this round"
+    loud = check({"c0": sent["c0"] | {"\x1b" + "x" * 10**6: np.zeros(1)}}, sent).dropped[0].cause
+    assert loud.startswith("'\\x1bxxx")
+    assert len(loud) < 500
     backwards = check(dict(reversed(back.items())), sent)
     assert (list(backwards.sound), backwards.dropped) == (list(found.sound), found.dropped)
 

@@ -52,6 +52,8 @@ class Troubled(TuningClient):
             job = replace(self.job, stopping=stopping)
             return TuningClient(job, self.name, self.holding).fit(arrays, config)
         back, told, n = super().fit(arrays, config)
+        if self.what == "mute":
+            return back, {"loss": np.nan}, n
         name = min(name for name in back if name.endswith("/b"))
         changed = {
             "nan": lambda array: array * np.nan,
@@ -59,6 +61,10 @@ class Troubled(TuningClient):
             "huge": lambda array: array + np.float32(1e6),
         }.get(what, lambda array: array)
         return {**back, name: changed(back[name])}, told, n
+
+    def evaluate(self, arrays, config):
+        told, n = super().evaluate(arrays, config)
+        return ({} if self.what == "mute" else told), n
 
 
 @dataclass
@@ -101,6 +107,14 @@ def test_clients_that_misbehave_are_left_out_by_name_and_the_others_go_on(spec):
     like = tuned(said, dict.fromkeys(TROUBLE, "raises"))
     for name, value in like.weights().items():
         np.testing.assert_array_equal(found.weights()[name].numpy(), value.numpy())
+
+
+def test_a_client_that_says_no_numbers_of_sense_has_no_rows(spec):
+    """Its arrays are used; what a client says besides is its own."""
+    two = {"rounds": 1, "partition": {"kind": "iid", "clients": 2}}
+    rows = tuned(spec(LORA, two), {"client-0": "mute"}).history.rows
+    for metric in ("loss", "personal", "global"):
+        assert [row.component for row in rows if row.metric == f"federated.{metric}"] == ["client-1"]
 
 
 def test_a_time_limit_that_cannot_be_held_is_an_error(spec):

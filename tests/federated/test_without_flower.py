@@ -11,7 +11,8 @@ def python(code):
 def test_studies_are_validated_without_flower_and_federating_says_what_to_install():
     said = python(
         "import sys\n"
-        "sys.modules['flwr'] = None\n"
+        "sys.modules['flwr'] = sys.modules['cryptography'] = None\n"
+        "from pathlib import Path\n"
         "import tunescope\n"
         "from tunescope.errors import TunescopeError\n"
         "from tunescope.federated.flower_rules import FedAdam, Krum\n"
@@ -22,9 +23,13 @@ def test_studies_are_validated_without_flower_and_federating_says_what_to_instal
         "    from tunescope.federated import rounds\n"
         "except TunescopeError as error:\n"
         "    print(error)\n"
+        "try:\n"
+        "    certificates.make(Path('never'), ['example.org'], ['ada'])\n"
+        "except TunescopeError as error:\n"
+        "    print(error)\n"
         "assert 'torch' not in sys.modules\n"
     )
-    assert "pip install 'tunescope[federated]'" in said
+    assert said.count("pip install 'tunescope[federated]'") == 2
 
 
 def test_nothing_is_sent_to_anybody():

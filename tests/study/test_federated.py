@@ -84,6 +84,7 @@ def test_a_run_that_is_not_federated_has_the_identity_it_always_had():
         ({"federated": {"strategy": "flaro"}}, "unknown strategy 'flaro'; did you mean 'flora'"),
         ({"federated": {"partition": "by_domain"}}, "name two or more under 'data'"),
         ({"federated": {"ranks": {"a": 2}, "rank_from": {2: 2}}}, "give one of them"),
+        ({"federated": {"rounds": 3, "rank_from": {4: 2}}}, "there is no round 4, but 3 in all"),
         ({"federated": {"sampel": 0.5}}, "unknown key 'sampel'; did you mean 'sample'"),
         ({"federated": {}, "train": {"ema": 0.9}}, "has no moving average"),
         ({"federated": {}, "adapt": "lp_ft"}, "no stage before its rounds"),

@@ -28,3 +28,18 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return value
+
+
+def port(text: str) -> int:
+    """A number of a port.
+
+    >>> port("9092")
+    9092
+    >>> port("0")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: expected a port from 1 to 65535, got '0'
+    """
+    value = int(text) if text.isdigit() else 0
+    if not 0 < value < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return value

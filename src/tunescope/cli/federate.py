@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunescope.cli.arguments import port
 from tunescope.cli.run import carried_out, choices, chosen
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="name or address under which nodes reach this machine (%(default)s)",
     )
-    deploy.add_argument("--port", type=int, help="where they reach it (a free one)")
+    deploy.add_argument("--port", type=port, help="where they reach it (a free one)")
     deploy.add_argument(
         "--here",
         action="append",
@@ -122,7 +123,10 @@ def _deployed(args: argparse.Namespace, tell: "Tell") -> "StudyResult":
         here=args.here,
         tell=tell,
     )
-    command = f"tunescope federate {shlex.quote(str(args.study))} --runtime deploy"
+    given = ((name, getattr(args, name)) for name in ("certificates", "host", "port"))
+    options = [f"--{name}={value}" for name, value in given if value is not None]
+    options += [f"--here={client}" for client in args.here or ()]
+    command = shlex.join(["tunescope", "federate", str(args.study), "--runtime", "deploy", *options])
     return api.report(args.study, args.results, command)
 
 

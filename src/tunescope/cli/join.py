@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from tunescope.cli.arguments import count
+
 EPILOG = """\
 examples:
   tunescope join --server lab.example.org:9092 --client ada --certificates federation --data folder:/mnt/scans
@@ -35,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="for decoded images and moments (node-NAME, here)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to compute on (all)")
+    parser.add_argument("--threads", type=count, metavar="N", help="cores to compute on (all)")
 
 
 def call(args: argparse.Namespace) -> int:

@@ -66,7 +66,7 @@ def job_of(message: Message, context: Context) -> TuningJob:
     try:
         _check(spec, places, told["holds"])
         return Elsewhere(spec, decoded, int(node[THREADS]), moments, name, tuple(places.items()))()
-    except DataError as error:
+    except (DataError, OSError) as error:
         if not node.get(DATA):
             raise
         print(error, file=sys.stderr)  # paths of this machine are not the server's business

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunescope.data.client import PREFIX, client_of
 from tunescope.engine.events import Event, Tell
 from tunescope.engine.plan import Planned, plan
 from tunescope.engine.process import cores
@@ -36,7 +37,7 @@ def run(
     """Carry out what is missing of a study, one run after the other, each by all nodes.
 
     A server that ended, for whatever reason, is started again with the same arguments and goes on after the
-    last whole round. Where Flower keeps things is removed at the end, and left where it goes wrong.
+    last whole round. Where Flower keeps things is removed at the end, and left where it or a run goes wrong.
 
     Args:
         study: its file.
@@ -62,6 +63,13 @@ def run(
     for client in nodes:
         if client not in clients:
             raise StudyError(f"--here {client!r}: the study has no such client; {nearest(client, clients)}")
+    for ref in private(asked):
+        if client_of(ref) in nodes:
+            raise StudyError(
+                f"data {ref!r} are known to their own node alone, and no node that is started here is told "
+                f"where they lie; start it with `tunescope join --client {client_of(ref)} --data REF`, for "
+                "which there are --certificates"
+            )
     if certificates is None and set(nodes) != set(clients):
         raise StudyError(
             "nodes on other machines need certificates; make them with `tunescope certificates FOLDER "
@@ -95,7 +103,8 @@ def run(
             running.run(folder / "app", told.look)
         finally:
             told.look()
-    shutil.rmtree(folder)
+    if not told.failed:
+        shutil.rmtree(folder)
     told.check()
 
 
@@ -118,6 +127,12 @@ def clients_in(study: Study, where: str) -> tuple[str, ...]:
     return clients
 
 
+def private(study: Study) -> list[str]:
+    """The data of a study's federated runs that only their clients have."""
+    found = (m.spec.federated.data for m in study.members() if m.spec.federated is not None)
+    return sorted({ref for data in found for ref in data if ref.startswith(PREFIX)})
+
+
 @dataclass
 class Told:
     """What the server tells, line by line, in a file.
@@ -126,12 +141,17 @@ class Told:
         path: of the file.
         planned: the runs that it tells of.
         tell: told of every event.
+
+    Attributes:
+        ended: what ended it before its end, as it was told: an `error`, or that it was `stopped`.
+        failed: whether it was an error, or some run has failed.
     """
 
     path: Path
     planned: Sequence[Planned]
     tell: Tell
     ended: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
     _read: int = 0
 
     def look(self) -> None:
@@ -145,6 +165,7 @@ class Told:
         self._read += len(found)
         runs = {run.id: run for run in self.planned}
         for line in map(json.loads, found.splitlines()):
+            self.failed |= "error" in line or line.get("kind") == "failed"
             if "kind" in line:
                 self.tell(Event(**line | {"run": runs[line["run"]]}))
             else:

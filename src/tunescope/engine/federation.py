@@ -171,8 +171,9 @@ class Federation:
             *(Row("federated.examples", n, component=name) for name, n in _sizes(outcome.rounds).items()),
             *(row for name, held in self.held.items() for row in _classes(name, held.train)),
             *(
-                Row("federated.global", reply.metrics["global"], component=name)
+                Row("federated.global", value, component=name)
                 for name, reply in outcome.closing.replies.items()
+                if math.isfinite(value := reply.metrics.get("global", math.nan))
             ),
         ]
         for client, cause in outcome.closing.dropped.items():
@@ -239,17 +240,16 @@ class Federation:
         if error is not None and math.isfinite(error):
             rows.append(Row("federated.aggregation_error", error, **at))
         for client, told in one.metrics.items():
-            if math.isfinite(told["loss"]):
-                rows.append(Row("federated.loss", told["loss"], component=client, **at))
-            if "personal" in told:
-                rows.append(Row("federated.personal", told["personal"], component=client))
+            for name, where in (("loss", at), ("personal", {})):
+                if math.isfinite(value := told.get(name, math.nan)):  # a client may say what it likes
+                    rows.append(Row(f"federated.{name}", value, component=client, **where))
         if one.number == 1:
             held = [told["training.memory"] for told in one.metrics.values() if "training.memory" in told]
             rows += [Row("training.memory", max(held))] if held else []
         self.history.rows += rows
         for client, cause in one.dropped.items():
             self._tell({"round": one.number, "dropped": client, "because": cause})
-        losses = {client: told["loss"] for client, told in one.metrics.items()}
+        losses = {client: told.get("loss") for client, told in one.metrics.items()}
         self._tell({"round": one.number, "loss": losses, "sent": one.sent, "received": one.received})
 
     def _tell(self, line: dict) -> None:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tunescope.data.load import fingerprint
+from tunescope.data.client import PREFIX
+from tunescope.data.load import fingerprint, load
 from tunescope.engine.process import cores
 from tunescope.errors import StudyError
 
 PAUSE = 2.0  # seconds before a node that ended is started again
-REFUSALS = 10  # so often in a row it may end at once: the server learns of its key after it has started
+# So often in a row it may end at once: the server learns of its key after it has started, and holds a node
+# that was killed for connected, and so its successor for a second one, until it has missed it for a minute.
+REFUSALS = 30
 AT_ONCE = 20.0  # seconds
 LOOK = 0.5
 
@@ -53,7 +56,11 @@ def join(
     if data is not None:
         if '"' in data:
             raise StudyError(f"--data {data}: a quotation mark cannot be told to the node; rename the folder")
-        fingerprint(data)
+        if data.startswith(PREFIX):
+            raise StudyError(
+                f"--data {data}: this is what the study calls them; give where they lie, such as folder:PATH"
+            )
+        (load if data.startswith("folder:") else fingerprint)(data)  # others may ask for the study's label
     folder = (keep or Path(f"node-{quoted(client)}")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if not _there(host, port, held.authority):

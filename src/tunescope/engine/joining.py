@@ -73,8 +73,7 @@ def check_federation(
 
 def _scale_of(layer: Any) -> Callable[[int], float]:
     """LoRA's scale by rank, as the layer was made: α / r, or α / √r."""
-    rank, scale, alpha = layer.r["default"], layer.scaling["default"], layer.lora_alpha["default"]
-    rooted = math.isclose(scale, alpha / math.sqrt(rank)) and rank > 1
+    alpha, rooted = layer.lora_alpha["default"], layer.use_rslora["default"]
     return lambda other: alpha / (math.sqrt(other) if rooted else other)
 
 

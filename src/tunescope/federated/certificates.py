@@ -81,9 +81,16 @@ def make(folder: Path, hosts: Sequence[str], clients: Iterable[str], days: int =
         days: how long the certificates hold.
 
     Raises:
-        StudyError: the folder is there already, no host is named, or a client's name is empty or too long.
+        StudyError: the folder is there already, no host is named or one that is none, a client's name is
+            empty or too long, or a package is missing.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ImportError as error:
+        raise StudyError(
+            f"certificates need a package that could not be imported ({error}); "
+            "install it with: pip install 'tunescope[federated]'"
+        ) from error
 
     clients = list(clients)
     _check(folder, hosts, clients)
@@ -112,6 +119,12 @@ def _check(folder: Path, hosts: Sequence[str], clients: Sequence[str]) -> None:
         raise StudyError(
             "certificates: no host; expected the names or addresses by which nodes reach the server"
         )
+    for host in hosts:
+        if not host or not host.isascii() or any(letter.isspace() for letter in host):
+            raise StudyError(
+                f"certificates: host {host!r} is no name or address; expected one such as lab.example.org, "
+                "names with other letters as the network has them (xn--…)"
+            )
     for client in clients:
         if not client or len(quoted(client)) > LONGEST:
             raise StudyError(
@@ -182,7 +195,7 @@ def _server(
 
     issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
-        _begun(hosts[0], authority.subject, key, days)
+        _begun("tunescope server", authority.subject, key, days)  # hosts are below, of any length
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

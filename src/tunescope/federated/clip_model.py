@@ -131,9 +131,15 @@ class ClipModel(nn.Module):
         """Put arrays in the places of those that `get_parameters` gives.
 
         Raises:
-            MethodError: a name is missing or unknown, a shape or a type is another, or a value is not finite;
-                nothing has been changed.
+            MethodError: what is given is no mapping of arrays, a name is missing or unknown, a shape or a
+                type is another, or a value is not finite; nothing has been changed.
         """
+        given = parameters if isinstance(parameters, Mapping) else {"parameters": parameters}
+        if others := [name for name, value in given.items() if not isinstance(value, np.ndarray)]:
+            raise MethodError(
+                f"set_parameters: {others[0]!r} is a {type(given[others[0]]).__name__}; expected a mapping "
+                "of names to NumPy arrays, as get_parameters() gives it (a tensor by its .numpy())"
+            )
         if (wrong := unusable(parameters, self.get_parameters())) is not None:
             raise MethodError(f"set_parameters: {wrong}; give what get_parameters() of such a model gave")
         self._at_work.shared.put(parameters)
@@ -154,8 +160,10 @@ class ClipModel(nn.Module):
         self._needs_lora("set_rank")
         shared = self._at_work.shared
         most = min(min(layer.get_base_layer().weight.shape) for layer in shared.layers.values())
-        if not 1 <= rank <= most:
-            raise MethodError(f"set_rank: rank={rank}; expected 1 to {most}, the smaller side of a matrix")
+        if not isinstance(rank, int) or not 1 <= rank <= most:
+            raise MethodError(
+                f"set_rank: rank={rank!r}; expected a whole number, 1 to {most}, the smaller side of a matrix"
+            )
         arrays = at_rank(shared.arrays(), rank, self.clip.peft_config[ADAPTER].lora_alpha / rank, seed)
         shared.shape(arrays)
         shared.put(arrays)

@@ -74,7 +74,6 @@ def write_app(
     server: str,
     client: str,
     config: Mapping[str, Scalar],
-    modules: Mapping[str, str] | None = None,
 ) -> None:
     """Write what a SuperLink hands to its nodes: which apps to run, and what they are told.
 
@@ -83,7 +82,6 @@ def write_app(
         server: the server's app, `module:attribute`.
         client: the clients' app.
         config: what both are told.
-        modules: source files by name, where the apps are not in an installed package.
     """
     folder.mkdir(parents=True)
     lines = [
@@ -101,8 +99,6 @@ def write_app(
         *(f"{name} = {json.dumps(value)}" for name, value in config.items()),
     ]
     (folder / "pyproject.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, source in (modules or {}).items():
-        (folder / name).write_text(source, encoding="utf-8")
 
 
 def environment(folder: Path, home: str, threads: int) -> dict[str, str]:
@@ -167,6 +163,7 @@ class Deployment:
         return f"{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
+        self._check_free()
         self.folder.mkdir(parents=True)
         try:
             self._until_ready(self._start("superlink", superlink(self.certificates, self.host, self.port)))
@@ -243,6 +240,20 @@ class Deployment:
         link.check()
         if nodes and len(nodes) == len(self.clients) and all(node.wait(0) is not None for node in nodes):
             nodes[0].check()
+
+    def _check_free(self) -> None:
+        """Or whoever listens there, another server of the same certificates, would be taken for ours."""
+        try:
+            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+        except OSError as error:
+            raise StudyError(
+                f"the server cannot listen at {self.address} ({error.strerror}); expected a name or address "
+                "of this machine, and a port that nobody listens on: wait for a server that is ending, or "
+                "give another --port"
+            ) from None
 
     def _until_ready(self, link: Process) -> None:
         context, ends = (

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from tunescope.federated.apps import TIMEOUT, late
 from tunescope.federated.flower import ArrayRecord, ConfigRecord, Grid, Message, RecordDict
 from tunescope.federated.job import Arrays, Config
-from tunescope.federated.records import EXAMPLES, array_record, arrays_of, only, size
+from tunescope.federated.records import EXAMPLES, LONGEST, array_record, arrays_of, only, size
 
-LONGEST = 500  # characters of what is told of a failure
 LOOK = 0.1  # seconds between looks at who has answered
 
 
@@ -74,8 +73,8 @@ def exchange(
             received += sum(size(record) for record in reply.content.array_records.values())
             try:
                 replies[client] = _read(reply.content, kind)
-            except (ValueError, TypeError, KeyError) as error:
-                dropped[client] = f"sent what cannot be read: {error}"
+            except Exception as error:  # numpy's reader raises a dozen kinds, of bytes that a client chose
+                dropped[client] = _cause(f"sent what cannot be read: {error}")
     return Exchanged(replies, dict(sorted(dropped.items())), outward, received)
 
 
@@ -100,8 +99,13 @@ def ask(grid: Grid, messages: Sequence[Message], wait: float | None) -> list[Mes
 
 
 def _cause(reason: str) -> str:
-    """On one line; what Flower says itself, of a process that died for one, as our own apps would."""
-    said = " ".join(reason.split())
+    """On one line, which may be shown; what Flower says itself, of a process that died, as our apps would.
+
+    >>> _cause("<class 'a.Lost'>:<'gone  away'>"), _cause(chr(27) + "[2Jno")
+    ('failed: Lost: gone away', '?[2Jno')
+    """
+    line = " ".join(reason.split())
+    said = "".join(letter if letter.isprintable() else "?" for letter in line)
     return re.sub(r"^<class '(?:\w+\.)*(\w+)'>:<'(.*)'>$", r"failed: \1: \2", said)[:LONGEST]
 
 

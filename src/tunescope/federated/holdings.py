@@ -120,7 +120,7 @@ def holdings(
         own = [indices[(indices >= a) & (indices < b)] - a for a, b in pairwise(ends)]
         held = _joined([_take(part, at) for part, at in zip(train, own, strict=True) if len(at)])
         tested = _joined([part for part, at in zip(test, own, strict=True) if len(at)])
-        found[client] = Holding(held, tested, _weights(held, tested))
+        found[client] = Holding(held, tested, _weights(client, held, tested))
     return found
 
 
@@ -187,11 +187,16 @@ def _joined(parts: Sequence[Examples]) -> Examples:
     )
 
 
-def _weights(train: Examples, test: Examples) -> NDArray[np.float64]:
+def _weights(client: str, train: Examples, test: Examples) -> NDArray[np.float64]:
     if train.regression:
         return np.full(len(test), 1 / len(test))
     classes = len(train.class_names)
     mine = np.bincount(train.labels, minlength=classes)
     there = np.bincount(test.labels, minlength=classes)
     found = (mine / np.maximum(there, 1))[test.labels]
+    if not found.any():
+        raise DataError(
+            f"client {client!r}: none of the classes that it learns is among those that it is tested by; "
+            "give it data with both sides of some class"
+        )
     return found / found.sum()

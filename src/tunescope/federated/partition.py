@@ -84,15 +84,6 @@ def counts(parts: Mapping[str, Indices], labels: NDArray, class_names: Sequence[
     ]
 
 
-def sizes(parts: Mapping[str, Indices]) -> dict[str, int]:
-    """How many examples each client holds.
-
-    >>> sizes({"a": np.array([0, 1]), "b": np.array([2])})
-    {'a': 2, 'b': 1}
-    """
-    return {client: len(indices) for client, indices in parts.items()}
-
-
 def numbered(parts: Sequence[NDArray]) -> dict[str, NDArray[np.int64]]:
     """Names for clients that are one like the other, whose order as text is that of their numbers.
 

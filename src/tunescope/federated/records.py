@@ -10,6 +10,7 @@ from tunescope.errors import MethodError
 from tunescope.federated.flower import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from tunescope.federated.job import Arrays, Metrics
 
+LONGEST = 500  # characters that are told of what somebody else has said
 EXAMPLES = "num-examples"  # Flower's own name for the weight of an answer
 
 
@@ -37,10 +38,17 @@ def array_record(arrays: Arrays) -> ArrayRecord:
 def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
     """The arrays of a record; they belong to the caller.
 
+    Raises:
+        ValueError: one of them is none, or, of bytes made by somebody else, whatever reading them raises.
+
     >>> arrays_of(array_record({"a": np.float32([1, 2])}))["a"].dtype
     dtype('float32')
     """
-    return {name: record[name].numpy() for name in sorted(record)}
+    found = {name: record[name].numpy() for name in sorted(record)}
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # an archive of them, which numpy's reader takes as well
+            raise ValueError(f"{name[:LONGEST]!r} is no array")
+    return found
 
 
 def size(record: ArrayRecord) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tunescope.errors import nearest
 
 FEWEST = 3  # clients from which a usual norm can be told
+LONGEST = 200  # characters of a name that are told
 SPREAD = 0.1  # of the median: the least deviation that norms are credited with
 
 
@@ -108,7 +109,8 @@ def unusable(received: Mapping[str, NDArray], sent: Mapping[str, NDArray]) -> st
     if missing := sorted(sent.keys() - received.keys()):
         return f"{missing[0]!r} is missing ({len(missing)} of {len(sent)} arrays are)"
     if extra := sorted(received.keys() - sent.keys()):
-        return f"{extra[0]!r} was not asked for; {nearest(extra[0], sent)}"
+        name = extra[0][:LONGEST]  # a client may call it what it likes
+        return f"{name!r} was not asked for; {nearest(name, sent)}"
     for name, like in sorted(sent.items()):
         array = received[name]
         if array.shape != like.shape or array.dtype != like.dtype:

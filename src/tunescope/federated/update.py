@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tunescope.errors import MethodError
@@ -52,14 +51,3 @@ class Aggregated:
     additions: Mapping[str, Factors]
     others: Mapping[str, NDArray]
     diagnostics: Mapping[str, float]
-
-    def size(self) -> int:
-        """Bytes that one client is sent, where it is sent everything at its whole rank.
-
-        >>> head = np.zeros((2, 3), np.float32)
-        >>> Aggregated({}, {}, {"head": head}, {}).size()
-        24
-        """
-        sent = [*self.factors.values(), *self.additions.values()]
-        arrays: list[NDArray | None] = [part for of in sent for part in (of.a, of.b, of.core)]
-        return sum(np.asarray(part).nbytes for part in [*arrays, *self.others.values()] if part is not None)

@@ -98,11 +98,15 @@ class Federated(Spec):
         return self.rounds * self.local_epochs
 
     @model_validator(mode="after")
-    def _domains_have_data(self):
+    def _belong_together(self):
         if self.partition.kind == "by_domain" and len(self.data) < 2:
             raise ValueError(
                 "partition by_domain: each client holds the data of one place; name two or more under "
                 "'data', such as data: [emoji/noto, emoji/twemoji], or take iid, dirichlet or pathological"
+            )
+        if late := [number for number in self.rank_from if number > self.rounds]:
+            raise ValueError(
+                f"rank_from: there is no round {late[0]}, but {self.rounds} in all; name some of these"
             )
         if self.ranks and self.rank_from:
             raise ValueError("ranks of single clients and rank_from do not go together; give one of them")
