@@ -17,8 +17,8 @@ class Engine(Spec):
         gpus: graphics processors of one run, where a cluster deals them out; may be a share of one.
         checkpoint: seconds between checkpoints within a run.
         federation: where the clients of federated runs work: in the run's own process, one after the other
-            (`local`), or in processes of Ray, as many at once as the run has cores (`ray`). The same number of
-            cores for each client comes to the same arrays.
+            (`local`), or in processes of Ray, as many at once as the run has cores (`ray`). The same number
+            of cores for each client comes to the same arrays.
         client_timeout: seconds that a client has for its work in a round before it is left out of the round;
             None = as long as it takes.
         trackers: where training is logged beside `log.jsonl`: tensorboard, wandb, mlflow, trackio, …
