@@ -92,22 +92,27 @@ def test_a_clients_machine_reads_its_own_data_alone(laid):
 def test_data_that_share_no_concept_are_split_by_themselves(laid, tmp_path):
     lay, examples = laid
     classes = examples["train"].class_names[:3]
-    for name, number in zip(classes, (1, 2, 12), strict=True):
-        (tmp_path / name).mkdir()
+    ada, bob = tmp_path / "ada", tmp_path / "bob"
+    numbers = ((ada, classes[0], 60), (ada, classes[1], 120), (bob, classes[1], 90), (bob, classes[2], 30))
+    for folder, name, number in numbers:
+        (folder / name).mkdir(parents=True)
         for i in range(number):
-            Image.new("RGB", (48, 48), (20 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
-    ref = f"folder:{tmp_path}"
+            Image.new("RGB", (48, 48), (2 * i, 0, 0)).save(folder / name / f"{i}.png")
+    ref = f"folder:{ada}"
     alone = {"data": ["emoji/twemoji", ref], "partition": "by_domain", "only": [ref]}
     held = lay(**alone)[ref]
     assert set(held.train.ids).isdisjoint(held.test.ids)
-    assert len(held.train) + len(held.test) == 15
+    assert len(held.train) + len(held.test) == 180
     assert held.train.class_names == examples["train"].class_names
     share = SPLIT["test"] / (SPLIT["test"] + SPLIT["train"])
-    assert np.bincount(held.test.labels, minlength=3).tolist() == [0, 1, round(12 * share)]
-    again = lay(**alone)[ref]
-    assert again.test.ids == held.test.ids
+    assert abs(len(held.test) - 180 * share) < 4 * (180 * share * (1 - share)) ** 0.5
+    other = f"folder:{bob}"
+    bobs = lay(data=[ref, other], partition="by_domain", only=[other])[other]
+    # Nobody tests by what another has trained on.
+    shared = {*held.train.ids, *held.test.ids} & {*bobs.train.ids, *bobs.test.ids}
+    assert shared & set(bobs.test.ids) == shared & set(held.test.ids) != shared
     with pytest.raises(DataError, match="take them out of transfer"):
-        lay(**alone, transfer={"shifts": [ref]})
+        lay(**alone, transfer={"shifts": [f"folder:{tmp_path}/./ada"]})
 
 
 def test_what_cannot_be_dealt_out_is_named(laid):

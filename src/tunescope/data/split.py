@@ -117,8 +117,9 @@ def split(data: DataSet, shares: Split, min_per_class: int = 4) -> dict[str, Int
 def two_sides(data: DataSet, shares: Split) -> dict[str, Int64[np.ndarray, " n"]]:
     """Disjoint indices of train and test alone, of data that no other choice is made on.
 
-    As `split`, with as many concepts of each class for the test as nearest to test / (train + test); a class
-    may be of any size: one concept is for training, two or more are for both.
+    A concept is for the test where its hash, as a share of the largest one, is below test / (train + test):
+    on the same side in all data of whomever, so that nobody tests by what another has trained on. Sides have
+    their shares on average, and a side may be empty.
 
     Args:
         data: of any source.
@@ -128,12 +129,10 @@ def two_sides(data: DataSet, shares: Split) -> dict[str, Int64[np.ndarray, " n"]
         For either side ascending indices into `data`.
     """
     share = shares.test / (shares.train + shares.test)
-    strata, count = _strata(data)
-    tested: set[tuple[int, str]] = set()
-    for stratum in range(count):
-        concepts = _concepts(data, stratum)
-        n = len(concepts)
-        number = min(max(round(share * n), 1), n - 1) if n else 0
-        tested |= {(stratum, concept) for concept in concepts[n - number :]}
-    at_test = [key in tested for key in zip(strata.tolist(), data.groups, strict=True)]
-    return {side: np.flatnonzero(np.equal(at_test, side == "test")) for side in ("train", "test")}
+    at_test = np.array([_hash(group) < share for group in data.groups], dtype=bool)
+    return {"train": np.flatnonzero(~at_test), "test": np.flatnonzero(at_test)}
+
+
+def _hash(group: str) -> float:
+    """From 0 to 1, the same everywhere."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64

@@ -83,6 +83,8 @@ def run(
     if certificates is not None:
         made.Certificates(certificates).check(clients, nodes)
     planned = plan(asked, Store(results / "store"))
+    if all(run.state != "missing" for run in planned):
+        return
     results.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="deployed-", dir=results)).absolute()
     own = _certificates(folder, certificates, host, clients)

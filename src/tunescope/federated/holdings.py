@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tunescope.data.client import client_of
+from tunescope.data.client import PREFIX, client_of
 from tunescope.data.examples import Examples, Preprocess, materialise
-from tunescope.data.load import load
+from tunescope.data.load import fingerprint, load
 from tunescope.data.split import two_sides
 from tunescope.errors import DataError, StudyError, nearest
 from tunescope.federated.partition import Partition, numbered
@@ -75,9 +75,8 @@ def holdings(
     Where the run names data for its clients, the task's sides decide, so that what the run is measured on was
     trained on by nobody, in no style. Of data that share concepts with the task, those on its training side
     are held, those on its test side are tested by, and all others are left out: a shift may be measured on
-    them. Data that share no concept with it are a client's own: of each class the concepts are ranked by
-    their hash and dealt to the two sides by the task's shares of `train` and `test`, and no shift or
-    zero-shot set may be of them.
+    them. Data that share no concept with it are a client's own: concepts are dealt to the two sides by their
+    hash and the task's shares of `train` and `test`, and no shift or zero-shot set may be of them.
 
     Args:
         spec: a federated run.
@@ -143,7 +142,7 @@ def _sides(
     data = data.restrict(classes)
     of_task = {side: set(examples[side].ids) for side in OWN}
     if set(data.ids).isdisjoint(set().union(*of_task.values())):
-        if ref in (*spec.transfer.shifts, *spec.transfer.zero_shot):
+        if _among(ref, (*spec.transfer.shifts, *spec.transfer.zero_shot)):
             raise DataError(
                 f"federated.data {ref!r}: a client learns from these data, so that transfer cannot be "
                 "measured on them; take them out of transfer: each client is tested on its own anyway"
@@ -159,10 +158,17 @@ def _sides(
             raise DataError(
                 f"federated.data {ref!r}: none of its concepts is on the {side} side; clients' data are of "
                 "the task's concepts, such as another style of the same emoji, or share none with it and "
-                "have two or more of some class"
+                "are enough for both sides"
             )
     train, test = (materialise(data, dealt[side], preprocess, side, decoded) for side in ("train", "test"))
     return train, test
+
+
+def _among(ref: str, others: Sequence[str]) -> bool:
+    """Whether data are among others, by content where that can be known."""
+    if not others or ref.startswith(PREFIX):
+        return False
+    return fingerprint(ref) in {fingerprint(other) for other in others if not other.startswith(PREFIX)}
 
 
 def _take(examples: Examples, indices: NDArray[np.int64]) -> Examples:
