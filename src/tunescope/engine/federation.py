@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -127,6 +128,8 @@ class Federation:
         self._note(0, partial(seeing, 0, job.initial(), {}))
         keep = None if unfinished is None else KeptRounds(unfinished, self.runtime.threads)
         done = None if keep is None else keep.read()
+        if done is None and folder is not None:  # moments of a try whose rounds do not count
+            shutil.rmtree(folder, ignore_errors=True)
         last = len(done.values["rounds"]) if done else 0
         for number in range(1, last + 1):
             self._note(number, partial(self._lost, number))
