@@ -16,6 +16,7 @@ from tunescope.results.layout import folders_of_runs, key_of, make
 from tunescope.results.lock import held
 from tunescope.results.manifest import Manifest, Unsound
 from tunescope.results.row import ENCODED, TEXTS, encoded
+from tunescope.results.whole_file import read_whole
 from tunescope.results.writing import writing
 
 SCHEMA = 2  # 1 had no column `point`
@@ -62,7 +63,7 @@ class Compact:
         self.held: dict[str, Held] = {}
         self._file: pq.ParquetFile | None = None
         try:
-            content = (root / "compact" / FILE).read_bytes()  # at once: it may be replaced at any moment
+            content = read_whole(root / "compact" / FILE)  # at once: it may be replaced at any moment
             if _digest(content) not in (root / "compact" / SUMS).read_text(encoding="ascii").split():
                 return
             file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=TEXTS)
@@ -211,5 +212,5 @@ def _put(folder: Path, content: bytes) -> None:
     replace(folder / FILE, content)
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | pa.Buffer) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -13,6 +13,7 @@ from tunescope.results.durable import replace
 from tunescope.results.query import ask
 from tunescope.results.row import ROWS
 from tunescope.results.runs import RUNS
+from tunescope.results.whole_file import read_whole
 
 WRITTEN_WITH = b"tunescope.rows_sha256"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -45,9 +46,9 @@ def read_table(folder: Path) -> tuple[pa.Table, pa.Table]:
         TableError: a file is missing or is no table, or the two are not of one writing.
     """
     try:
-        encoded = (folder / "rows.parquet").read_bytes()
+        encoded = read_whole(folder / "rows.parquet")
         rows = pq.ParquetFile(pa.BufferReader(encoded)).read()
-        runs = pq.ParquetFile(pa.BufferReader((folder / "runs.parquet").read_bytes())).read()
+        runs = pq.ParquetFile(pa.BufferReader(read_whole(folder / "runs.parquet"))).read()
     except (OSError, pa.ArrowException) as error:
         raise TableError(
             f"{folder}: there is no table that can be read ({error}); expected rows.parquet and "
