@@ -58,10 +58,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     >>> nearest("rnak", ["rank", "alpha"])
     "did you mean 'rank'? Known: alpha, rank"
+    >>> nearest("fedex", ["fedprox", "fedex_lora"])
+    "did you mean 'fedex_lora'? Known: fedex_lora, fedprox"
     >>> nearest("zebra", ["rank", "alpha"])
     'known: alpha, rank'
     """
     known = sorted(known)
-    close = get_close_matches(name, known, n=1)
+    begun = [other for other in known if name and other.startswith(name)]
+    close = begun or get_close_matches(name, known, n=1)
     listing = ", ".join(known) or "none"
     return f"did you mean {close[0]!r}? Known: {listing}" if close else f"known: {listing}"

@@ -7,6 +7,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tunescope.errors import StudyError, nearest
 
+SHAPES = {
+    "model_type": "a mapping of keys",
+    "dict_type": "a mapping of keys",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+
 
 class Spec(BaseModel):
     """The base of everything that a study file can say."""
@@ -44,6 +51,8 @@ def _lines(error: ValidationError, cls: type[BaseModel], where: str) -> Iterator
         elif item["type"] == "too_short":
             least = item.get("ctx", {}).get("min_length", 1)
             yield f"{place}: expected at least {least} of them, got {item['input']!r}"
+        elif item["type"] in SHAPES:
+            yield f"{place}: expected {SHAPES[item['type']]}, got {item['input']!r}"
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
             yield f"{place}: {message}, got {item['input']!r}"
