@@ -10,7 +10,7 @@ from tunescope.federated.chosen import chosen
 from tunescope.federated.flower_rules import FedAdam
 from tunescope.federated.keep import KeptFile
 
-PLAN = rounds.Plan(4, NAMES, per_round=3, evaluate_every=1, timeout=1.5, seed=7)
+PLAN = rounds.Plan(4, NAMES, per_round=3, timeout=1.5, seed=7)
 TROUBLE = {"ada": {1: "die"}, "bob": {2: "nan"}, "dan": {3: "hang"}, "cyd": {4: "raise"}}
 
 

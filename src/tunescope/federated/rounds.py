@@ -30,7 +30,6 @@ class Plan:
         rounds: how many.
         clients: the names of all of them.
         per_round: how many train in a round; all, if left out.
-        evaluate_every: all clients evaluate after each so many rounds and after the last; never, if 0.
         timeout: seconds that a client has for its work; no limit, if left out. The server itself waits for a
             minute more, `at_once` clients working at a time, and then gives up who has not answered.
         at_once: how many clients work at a time, where a runtime has fewer places than clients.
@@ -44,7 +43,6 @@ class Plan:
     rounds: int
     clients: tuple[str, ...]
     per_round: int | None = None
-    evaluate_every: int = 0
     timeout: float | None = None
     at_once: int | None = None
     patience: float = 120.0
@@ -61,12 +59,11 @@ class Round:
     Args:
         number: from 1.
         asked: who was to train, in the order of names.
-        dropped: who of them, or of those who evaluated, was left out, and why.
+        dropped: who of them was left out, and why.
         examples: how many each sound answer is from.
         metrics: what each client said about its training.
-        evaluated: what each client measured of what the round came to.
         diagnostics: about the way of combining, such as `aggregation_error`.
-        sent: bytes of arrays to clients, both to train and to evaluate.
+        sent: bytes of arrays to clients.
         received: bytes of arrays from them.
         seconds: from the first message to the last answer.
     """
@@ -76,7 +73,6 @@ class Round:
     dropped: dict[str, str]
     examples: dict[str, int]
     metrics: dict[str, dict[str, float]]
-    evaluated: dict[str, dict[str, float]]
     diagnostics: dict[str, float]
     sent: int
     received: int
@@ -165,7 +161,7 @@ def run(
             keep.write(_kept(arrays, rounds, plan, combining))
     if not plan.closing:
         return Outcome(arrays, rounds)
-    return Outcome(arrays, rounds, _evaluated(grid, nodes.present(), plan, combining, arrays, plan.rounds))
+    return Outcome(arrays, rounds, _closing(grid, nodes.present(), plan, combining, arrays))
 
 
 def _round(
@@ -186,18 +182,14 @@ def _round(
     answers = [Answer(client, *reply) for client, reply in sound.items()]
     arrays, diagnostics = combining.combine(number, arrays, answers)
     turns = {client: Turn(sent[client], {**sent[client], **reply.arrays}) for client, reply in sound.items()}
-    evaluated = Exchanged({}, {}, 0, 0)
-    if plan.evaluate_every and (number % plan.evaluate_every == 0 or number == plan.rounds):
-        evaluated = _evaluated(grid, nodes, plan, combining, arrays, number)
     done = Round(
         number,
         asked,
-        dict(sorted((dropped | evaluated.dropped).items())),
+        dict(sorted(dropped.items())),
         {client: reply.examples for client, reply in sound.items()},
         {client: reply.metrics for client, reply in sound.items()},
-        {client: reply.metrics for client, reply in evaluated.replies.items()},
         diagnostics,
-        trained.sent + evaluated.sent,
+        trained.sent,
         trained.received,
         time.monotonic() - began,
     )
@@ -210,11 +202,11 @@ def _wait(plan: Plan, asked: int) -> float | None:
     return GRACE + plan.timeout * math.ceil(asked / (plan.at_once or asked))
 
 
-def _evaluated(
-    grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays, number: int
+def _closing(
+    grid: Grid, nodes: Mapping[str, int], plan: Plan, combining: Combining, arrays: Arrays
 ) -> Exchanged:
-    config = {**plan.config, "round": number, "seed": plan.seed}
-    sent = {client: combining.sends(number, arrays, client) for client in plan.clients}
+    config = {**plan.config, "round": plan.rounds, "seed": plan.seed}
+    sent = {client: combining.sends(plan.rounds, arrays, client) for client in plan.clients}
     return exchange(grid, nodes, EVALUATE, sent, config, plan.timeout, _wait(plan, len(sent)))
 
 
