@@ -154,7 +154,8 @@ def test_mixtures_are_warned_about(make_table):
         rows = [{"metric": "m.x", "component": c, "value": 1.0} for c in ("text", "trained")]
         return run("a", seed, lr=lr) | {"rows": rows}
 
-    table = make_table([both(0, 1e-3), both(0, 1e-4), run("b", 0, 1.0)])
+    not_asked = run("c", 0) | {"rows": [{"metric": "m.x", "component": "zero", "value": 1.0}]}
+    table = make_table([both(0, 1e-3), both(0, 1e-4), run("b", 0, 1.0), not_asked])
     assert samples(table, ask()).warnings == (
         "the number mixes component text and trained; 'where' can tell them apart",
         "a mixes several learning rates; 'at: best' compares each group at its best, 'at: {lr: …}' at one",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tunescope.errors import TableError, nearest
@@ -69,7 +70,10 @@ def samples(table: Table, question: Question) -> Samples:
         for group in asked
     )
     causes = dict(sorted(Counter(left_out.values()).items()))
-    mixed = dict.fromkeys(note for number in question.numbers for note in _mixed(table, number, question))
+    runs_used = pa.array(sorted({run for _, run in used}), pa.string())
+    mixed = dict.fromkeys(
+        note for number in question.numbers for note in _mixed(table, number, question, runs_used)
+    )
     found = (*_unusable(question, values, wanted), *mixed, *_warnings(question, groups))
     return Samples(groups, causes, found)
 
@@ -217,9 +221,9 @@ def _order(factors: Mapping[str, Factor]) -> list[tuple[str, bool, float, str]]:
     ]
 
 
-def _mixed(table: Table, number: Measured, question: Question) -> list[str]:
+def _mixed(table: Table, number: Measured, question: Question, runs: pa.Array) -> list[str]:
     """Parts that `where` leaves together although their numbers mean different things."""
-    counted = pc.field("metric") == number.metric
+    counted = (pc.field("metric") == number.metric) & pc.field("run").isin(runs)
     for column in ALONG:
         if column not in number.where:
             counted = counted & pc.field(column).is_null()
