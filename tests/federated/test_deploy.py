@@ -11,7 +11,7 @@ import pytest
 
 from tunescope import api
 from tunescope.engine import deployment
-from tunescope.engine.deployed import job_of, tells
+from tunescope.engine.deployed import job_of, moments_of, tells
 from tunescope.engine.joined import join
 from tunescope.errors import DataError, StudyError
 from tunescope.federated import certificates, deploy, local
@@ -190,7 +190,7 @@ def test_a_server_that_cannot_be_reached_by_its_name_is_not_started(made, tmp_pa
 
 def test_where_a_nodes_data_lie_is_told_to_nobody_else(spec, tmp_path, capsys):
     own = {"partition": "by_domain", "data": ["client:ada", "client:bob"]}
-    told = RecordDict({"config": ConfigRecord(dict(tells(spec("linear_probe", own))))})
+    told = RecordDict({"config": ConfigRecord({"attempt": "1", **tells(spec("linear_probe", own))})})
     node = {"client": "ada", "data": "folder:/nowhere/jane", "keep": str(tmp_path), "threads": 1}
     with local.speaking_as_server():
         message = Message(told, dst_node_id=2, message_type="train", group_id="1")
@@ -198,3 +198,13 @@ def test_where_a_nodes_data_lie_is_told_to_nobody_else(spec, tmp_path, capsys):
         job_of(message, Context(1, 2, node, RecordDict(), {}))
     assert "jane" not in str(caught.value)
     assert "/nowhere/jane" in capsys.readouterr().err
+
+
+def test_moments_of_a_try_whose_rounds_do_not_count_are_removed(tmp_path):
+    first = moments_of(tmp_path, "run", "first")
+    other = moments_of(tmp_path, "another run", "first")
+    for folder in (first, other):
+        folder.mkdir(parents=True)
+    assert moments_of(tmp_path, "run", "first") == first
+    second = moments_of(tmp_path, "run", "../../second")
+    assert (second.parent, first.exists(), other.exists()) == (first.parent, False, True)

@@ -29,6 +29,12 @@ def same(one, other):
         np.testing.assert_array_equal(one[name], other[name], strict=True)
 
 
+def attempt_in(keep):
+    kept = keep.read()
+    assert kept is not None
+    return kept.values["attempt"]
+
+
 def lasting(outcome):
     """All that is told but the seconds."""
     return [{**asdict(one), "seconds": 0} for one in outcome.rounds]
@@ -107,7 +113,9 @@ def test_a_server_killed_after_a_round_comes_to_the_same_result(rule, privacy, t
     expected = until(0, None, straight)
     with pytest.raises(Stopped):
         until(2, keep, chosen(rule, 3, privacy=seeded))
+    attempt = attempt_in(keep)
     resumed = until(0, keep, chosen(rule, 3, privacy=privacy))
+    assert attempt_in(keep) == attempt
     same(dict(resumed.arrays), dict(expected.arrays))
     assert lasting(resumed) == lasting(expected)
     same(

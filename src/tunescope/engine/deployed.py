@@ -5,6 +5,7 @@ Nothing is sent but arrays, numbers and a run's spec, which is validated where i
 
 import hashlib
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from tunescope.federated.client import TuningJob
 from tunescope.federated.flower import ClientApp, Context, Grid, Message
 from tunescope.federated.holdings import DOMAINS, clients_of
 from tunescope.federated.job import Config
+from tunescope.federated.rounds import ATTEMPT
 from tunescope.results.store import Store
 from tunescope.study.run import RunSpec
 from tunescope.study.study import load_study
@@ -53,14 +55,14 @@ def job_of(message: Message, context: Context) -> TuningJob:
         TunescopeError: the run is none, has no such client, or this machine has other data or another model
             than the server.
     """
-    said = [config[RUN] for config in message.content.config_records.values() if RUN in config]
+    said = [config for config in message.content.config_records.values() if {RUN, ATTEMPT} <= config.keys()]
     if len(said) != 1:
         raise StudyError("the server's message names no run; expected a tunescope of the same version there")
-    told = json.loads(str(said[0]))
+    told = json.loads(str(said[0][RUN]))
     spec, node = RunSpec.parse(told["spec"], "the server's run"), context.node_config
     name, keep = str(node[CLIENT]), Path(str(node[KEEP]))
     places = _places(spec, name, str(node[DATA]) if node.get(DATA) else None)
-    moments = keep / "moments" / hashlib.sha256(str(said[0]).encode()).hexdigest()[:16]
+    moments = moments_of(keep, *(str(said[0][name]) for name in (RUN, ATTEMPT)))
     decoded = keep / "decoded"
     decoded.mkdir(parents=True, exist_ok=True)
     try:
@@ -71,6 +73,22 @@ def job_of(message: Message, context: Context) -> TuningJob:
             raise
         print(error, file=sys.stderr)  # paths of this machine are not the server's business
         raise DataError("the data that its node names cannot be used; the node's own log says why") from None
+
+
+def moments_of(keep: Path, run: str, attempt: str) -> Path:
+    """The folder of a run's moments; those of other attempts at the run are removed.
+
+    Args:
+        keep: the folder that the node keeps things in.
+        run: what the server says of the run.
+        attempt: the server's word for this one; a run that could not go on where it stood begins another.
+    """
+    of_run, of_attempt = (hashlib.sha256(words.encode()).hexdigest()[:16] for words in (run, attempt))
+    folder = keep / "moments" / of_run
+    for other in folder.glob("*"):
+        if other.name != of_attempt:
+            shutil.rmtree(other, ignore_errors=True)  # another client of this machine may be at it
+    return folder / of_attempt
 
 
 def _places(spec: RunSpec, client: str, data: str | None) -> dict[str, str]:

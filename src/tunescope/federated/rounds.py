@@ -1,9 +1,10 @@
 """The server's rounds: whom it asks, what it makes of the answers, what it keeps."""
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tunescope.federated.nodes import Nodes
 from tunescope.federated.robust import check
 from tunescope.federated.sampling import sampled
 
+ATTEMPT = "attempt"  # in what clients are told: what they kept of rounds that do not count is of another
 GRACE = 60.0  # seconds for messages to travel and for processes to start
 
 
@@ -147,6 +149,8 @@ def run(
     """
     kept = keep.read() if keep else None
     arrays, rounds = (initial(), []) if kept is None else _resumed(kept, plan, combining)
+    attempt = secrets.token_hex(8) if kept is None else kept.values[ATTEMPT]
+    plan = replace(plan, config={**plan.config, ATTEMPT: attempt})
     combining.check(arrays)
     nodes = Nodes(grid, plan.clients, plan.patience)
     if len(rounds) < plan.rounds or plan.closing:
@@ -213,7 +217,8 @@ def _closing(
 def _kept(arrays: Arrays, rounds: list[Round], plan: Plan, combining: Combining) -> Kept:
     memory = combining.memory()
     told: dict[str, Any] = {"rounds": [asdict(one) for one in rounds], "memory": memory.values}
-    return Kept(arrays, memory.arrays, told | {"seed": plan.seed, "clients": sorted(plan.clients)})
+    told |= {ATTEMPT: plan.config[ATTEMPT], "seed": plan.seed, "clients": sorted(plan.clients)}
+    return Kept(arrays, memory.arrays, told)
 
 
 def _resumed(kept: Kept, plan: Plan, combining: Combining) -> tuple[Arrays, list[Round]]:
