@@ -281,10 +281,10 @@ def test_it_is_drawn_on_a_phone_and_names_stay_text(browser, study, tmp_path):
     tab.locator("#federated-clients select").select_option(index=1)
     tab.wait_for_function("([e, b]) => e.innerHTML !== b", arg=[chart.element_handle(), before])
     tab.locator("#federated-gain .data summary").click()
-    tab.wait_for_function("document.querySelectorAll('#federated-gain .data tbody tr').length === 8")
+    tab.wait_for_function("() => document.querySelectorAll('#federated-gain .data tbody tr').length === 8")
     tab.locator("#filters summary").click()
     tab.locator("#filters input[name=group]").nth(1).uncheck()  # naive
-    tab.wait_for_function("document.querySelectorAll('#federated-gain .data tbody tr').length === 4")
+    tab.wait_for_function("() => document.querySelectorAll('#federated-gain .data tbody tr').length === 4")
     assert tab.locator("img:not([src^='data:'])").count() == 0
     assert tab.evaluate(OVERFLOW) == 0
     assert heard == []

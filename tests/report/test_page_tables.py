@@ -51,6 +51,7 @@ def test_a_table_has_the_numbers_that_are_drawn_sorts_and_follows_the_filters(ta
     plot = tab.locator("#trade-off .plot")
     plot.locator(".data > summary").click()
     rows = plot.locator("table").first.locator("tbody tr")
+    rows.first.wait_for()
     assert rows.count() == 19
     drawn = next(figure for figure in figures(table, []) if figure.key == "trade-off").draw(table)
     expected = list(csv.reader(sheets(spec(drawn[0]))[0].splitlines()))
@@ -109,6 +110,7 @@ def test_names_from_data_are_inert_in_filters_tables_and_files(browser, tmp_path
     tab.locator("#filters button[type=reset]").click()
     plot = tab.locator("#trade-off .plot")
     plot.locator(".data > summary").click()
+    plot.locator("tbody th").first.wait_for()
     assert plot.locator("tbody th", has_text=IMG).count() == 6
     groups = {row[0] for row in saved(tab, plot)[1:]}
     assert groups == {IMG, "'" + FORMULA, SCRIPT}
