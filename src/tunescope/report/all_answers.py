@@ -114,7 +114,7 @@ def _chart(kind: str, values: list[dict[str, Any]]) -> theme.Layers:
         alt.Tooltip("sentence:N"),
     ]
     zero = alt.Chart(alt.Data(values=[{"none": 0}])).mark_rule(strokeDash=[4, 4], color=theme.REFERENCE)
-    axis = alt.Axis(grid=False, tickCount=6, format="~g", labelOverlap="greedy")
+    axis = alt.Axis(grid=False, tickCount=6, format="~f", labelOverlap="greedy")
     spread = rows.mark_rule(strokeWidth=3, opacity=0.55, strokeCap="round", yOffset=8)
     middle = rows.mark_point(filled=True, size=90, opacity=1, yOffset=8)
     words = rows.mark_text(

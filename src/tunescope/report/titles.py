@@ -114,6 +114,8 @@ def _placed(split: str) -> tuple[str, str]:
 def _beside(column: str, glob: str, rounds: bool) -> str:
     if column == "component":
         return f"{glob} head" if glob in HEADS else glob
+    if column == "step" and rounds and glob == "*":
+        return "over all rounds"
     if column == "step" and rounds:
         return f"in the {glob} round" if glob in ("first", "last") else f"in round {glob}"
     if column == "step" and glob in ("first", "last"):
