@@ -18,7 +18,7 @@ demo: .venv/.ready
 
 # Tests that take both cores for processes of their own, and kill them, come after those that can share.
 ALONE := $(foreach name,chaos cluster execute slurm text together,tests/engine/test_$(name).py)
-ALONE += tests/federated/test_ray.py
+ALONE += tests/federated/test_deploy.py tests/federated/test_ray.py
 
 test: .venv/.ready lint types
 	$(BIN)/python tools/text_example.py

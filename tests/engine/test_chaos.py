@@ -24,7 +24,7 @@ GRID = """
   is-too-large: {adapt: full, lr: 1.0e-3, penalties: [{kind: chaos, what: memory}]}
   breaks: {adapt: full, lr: 1.0e-3, penalties: [{kind: chaos, what: error}]}
 """
-MANY = ", ".join(f"{k}.0e-4" for k in range(1, 13))  # times three seeds
+MANY = ", ".join(f"{k}.0e-4" for k in range(1, 13))  # times two seeds
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def at_work(path: Path, results: Path) -> Iterator[subprocess.Popen]:
 
 
 def test_many_runs_through_twenty_seconds_of_kills(tmp_path, write):
-    path = write(f"{{many: {{adapt: full, lr: [{MANY}]}}}}\nseeds: [0, 1, 2]", engine="{checkpoint: 0}")
+    path = write(f"{{many: {{adapt: full, lr: [{MANY}]}}}}\nseeds: [0, 1]", engine="{checkpoint: 0}")
     straight, shaken = tmp_path / "straight", tmp_path / "shaken"
     code, _, err = command.run("run", path, "--results", straight, "--workers", 2)
     assert code == 0, err
