@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import escape
@@ -76,6 +77,17 @@ def test_the_readmes_python_compiles_and_names_what_there_is():
     compile(block, "README.md", "exec")
     for name in re.findall(r"\bts\.(\w+)", block):
         assert getattr(ts, name) is not None
+
+
+def test_the_federation_by_hand_learns_as_it_stands(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", text("docs/federated.md"), re.S)
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(block, space)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    for images, labels in space["held"].values():
+        right = space["model"](images).argmax(1) == labels
+        assert right.float().mean() > 0.4  # by chance one in eight
 
 
 @pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
