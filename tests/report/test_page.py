@@ -38,6 +38,14 @@ def assert_ticks_are_told_apart(tab):
         assert not [tick for tick in axis if re.fullmatch(r"[\d.]+[mµk]", tick)], axis
 
 
+def settled(tab):
+    """Waits until every chart that was asked for so far is drawn: asked in one breath, as a chart that comes
+    near the window takes the word back.
+    """
+    said = tab.wait_for_function("() => document.documentElement.dataset.charts", timeout=30_000)
+    assert said.json_value() == "drawn"
+
+
 def opened(browser, path, width=1280, scheme="light", ask="?all"):
     """The page in a browser, all its charts drawn or those near the window (`ask=""`), and everything it
     complained of or asked for.
@@ -49,8 +57,7 @@ def opened(browser, path, width=1280, scheme="light", ask="?all"):
     tab.on("dialog", lambda dialog: (heard.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     tab.on("request", lambda request: heard.append(f"request: {request.url[:200]}"))
     tab.goto(path.as_uri() + ask)
-    tab.wait_for_function("() => document.documentElement.dataset.charts", timeout=30_000)
-    assert tab.evaluate("document.documentElement.dataset.charts") == "drawn"
+    settled(tab)
     heard.remove(f"request: {path.as_uri()}{ask.partition('#')[0]}")
     return tab, [what for what in heard if not what.startswith("request: data:")]
 

@@ -3,7 +3,7 @@
 import pytest
 from report import synthetic_heads as made_up_heads
 from report import synthetic_study as made_up
-from report.test_page import NOTHING, OVERFLOW, opened
+from report.test_page import NOTHING, OVERFLOW, opened, settled
 
 from tunescope.report import page
 
@@ -30,10 +30,6 @@ def heads(tmp_path_factory):
     study = made_up.study(runs=runs)
     folder = tmp_path_factory.mktemp("heads")
     return page.write(folder, study, made_up_heads.table(study), [], NOTHING, made_up.MADE)
-
-
-def settled(tab):
-    tab.wait_for_function("() => document.documentElement.dataset.charts === 'drawn'")
 
 
 def status(tab):
@@ -142,6 +138,7 @@ def test_only_charts_near_the_window_are_drawn_and_an_address_holds_the_choice(b
     assert tab.evaluate(count) < 10
     tab.locator("#trade-off").scroll_into_view_if_needed()
     tab.wait_for_selector("#trade-off svg.marks")
+    settled(tab)  # its frame comes before its marks
     assert len(tab.evaluate(DOTS)) == 7
     tab.locator("#filters summary").click()
     tab.locator("#filters button[type=reset]").click()

@@ -109,8 +109,8 @@ def test_on_paper_everything_is_drawn_unfolded_and_light(browser, written):
     assert tab.locator("svg.marks").count() < charts
     pdf = tab.pdf()
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 5
-    assert tab.locator("svg.marks").count() == charts
-    assert tab.locator("main details[open]").count() == 0  # folded again
+    tab.wait_for_function("count => document.querySelectorAll('svg.marks').length === count", arg=charts)
+    tab.wait_for_function("() => !document.querySelector('main details[open]')")  # folded again
 
     tab.emulate_media(media="print", color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
