@@ -163,7 +163,25 @@ def test_rounds_are_means_over_runs_with_students_interval(table):
     }
     scale = found["aggregation error"].to_dict()["layer"][0]["encoding"]["y"]["scale"]
     assert (scale["type"], scale["clamp"]) == ("log", True)  # so that an error of 0 stands at the bottom
-    assert 0 < scale["domain"][0] < 0.1 / made_up.ROUNDS
+    assert 1e-6 < scale["domain"][0] < 0.1 / made_up.ROUNDS  # and rounding with it
+
+
+@pytest.mark.parametrize(("above", "wider"), [(0.0, 1), (0.3, 0)], ids=["on it", "above it"])
+def test_a_line_that_another_lies_on_is_wider_so_that_it_is_seen(table, above, wider):
+    score, twins = "training.val_acc1", dict(zip(NAIVE, FEDEX, strict=True))
+    others = [r for r in table.rows.to_pylist() if r["metric"] != score or r["run"] not in FEDEX]
+    of_naive = [r for r in others if r["metric"] == score and r["run"] in NAIVE]
+    moved = [r | {"run": twins[r["run"]], "value": r["value"] + above} for r in of_naive]
+    changed = Table(table.rows.from_pylist(others + moved, schema=table.rows.schema), table.runs)
+    (chart,) = (one for one in federated_rounds.rounds(changed) if one.title.startswith("validation"))
+    widths = {
+        name: layer["mark"]["strokeWidth"]
+        for layer in chart.to_dict()["layer"]
+        for step in layer.get("transform", ())
+        for name in (step["filter"]["oneOf"] if "oneOf" in step.get("filter", ()) else ())
+    }
+    thin, step = federated_rounds.WIDTH, federated_rounds.STEP
+    assert widths == {"naive": thin + wider * step, "fedex": thin}
 
 
 def test_the_dashboard_and_tables_have_the_mean_traffic(table):

@@ -60,6 +60,25 @@ def test_more_groups_than_colours_go_round_again():
     assert scale["range"][0] == scale["range"][-1]
 
 
+def test_a_legend_has_as_many_columns_as_fit():
+    def legend(*names, **given):
+        encoding = {"color": theme.colour(names, names, **given), "shape": theme.shape(names, names)}
+        found = alt.Chart().mark_point().encode(**encoding).to_dict()["encoding"]
+        return [found[channel].get("legend") for channel in ("color", "shape")]
+
+    assert legend("full", "lora") == [None, None]  # as the house has it: four
+    assert legend("naive", "ffa", "rolora", "fedex", "flora", "pooled", "alone", "naive-skewed") == [
+        {"columns": 3},
+        {"columns": 3},
+    ]
+    wide = "a name that is far too long for any column of a chart"
+    assert legend(wide, "b", "c", "d", legend=alt.Legend(symbolOpacity=1)) == [
+        {"columns": 2, "symbolOpacity": 1},
+        {"columns": 2},
+    ]
+    assert legend(wide, wide + "!") == [{"columns": 1}, {"columns": 1}]
+
+
 def test_a_legend_names_only_what_is_drawn():
     chart = alt.Chart().mark_point().encode(color=theme.colour(["a", "b", "c"], ["c", "a"]))
     assert chart.to_dict()["encoding"]["color"]["scale"] == {

@@ -47,10 +47,10 @@ def federated_figures(table: "Table") -> tuple[Figure, ...]:
             "federated-rounds",
             "The global model, round by round",
             "Thick lines: the mean over the runs of a setting. Bands: its 95 % interval over runs, from "
-            "three runs on. Thin lines: single runs. Dashed: where tuning in one place, on all examples "
-            "together, ended. Aggregation error: how far what the next round begins with is from the sum "
-            "of the clients’ updates ΔW, as a share of it, on a logarithmic scale; 0 stands at the bottom, "
-            "and what is below 0.000001 is rounding." + many,
+            "three runs on. A wider line has others on it. Thin lines: single runs. Dashed: where tuning in "
+            "one place, on all examples together, ended. Aggregation error: how far what the next round "
+            "begins with is from the sum of the clients’ updates ΔW, as a share of it, on a logarithmic "
+            "scale; 0 stands at the bottom, and so does what is below 0.000001, which is rounding." + many,
             False,
             federated_rounds.rounds(table),
         ),

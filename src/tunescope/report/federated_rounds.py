@@ -1,14 +1,14 @@
 """The global model round by round: a line for each setting, its runs and their interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
 from tunescope.report import frames, theme
 from tunescope.report.columns import column, digits, unfolded
-from tunescope.report.federated_numbers import Series, federated, series, summary, together
+from tunescope.report.federated_numbers import Curve, Series, federated, series, summary, together
 from tunescope.report.frames import Run, Where
 from tunescope.report.log_axis import log_axis
 from tunescope.report.quality import PERCENT, quality
@@ -21,6 +21,9 @@ SCORES = ("training.val_acc1", "training.val_loss")
 SETTINGS_AT_MOST = 24
 NUMBERS_AT_MOST = 3000  # of single runs in one chart; of more, means and intervals alone are drawn
 HEIGHT = 220
+NEAR = 0.012  # of what the lines span: the mean distance at which one hides the other
+WIDTH, STEP = 2.4, 2.6  # pixels: a line; how much wider it is for each line on it
+ROUNDING = 1e-6  # an aggregation error below is that of single precision
 
 
 def rounds(table: "Table") -> list[theme.Layers]:
@@ -126,7 +129,9 @@ def _chart(
         thin = unfolded(single).mark_line(strokeWidth=1, opacity=0.45)
         layers.append(thin.encode(x=x, y=alt.Y("value:Q", **y), color=colour, detail="run:N"))
     over = middle.encode(x=x, y=alt.Y("mean:Q", **y), color=colour)
-    layers.append(over.mark_line(strokeWidth=2.4).encode(detail="setting:N"))
+    for width, names in sorted(_widths(means, logarithmic).items(), reverse=True):
+        own = over.transform_filter(alt.FieldOneOfPredicate("setting", names))
+        layers.append(own.mark_line(strokeWidth=width).encode(detail="setting:N"))
     layers.append(over.mark_point(filled=True, size=30, opacity=1).encode(tooltip=told))
     if central:
         rule = alt.Chart(alt.Data(values=list(central))).mark_rule(strokeDash=[5, 4], strokeWidth=1.6)
@@ -141,9 +146,28 @@ def _chart(
     )
 
 
+def _widths(means: Sequence[Mapping[str, Any]], logarithmic: bool) -> dict[float, list[str]]:
+    """The settings by their lines' width: the wider, the more lie on it, so that it is seen below them."""
+    curves = [dict(zip(record["round"], record["mean"], strict=True)) for record in means]
+    if logarithmic:
+        curves = [{n: math.log(max(value, ROUNDING)) for n, value in curve.items()} for curve in curves]
+    drawn = [value for curve in curves for value in curve.values()]
+    near = NEAR * (max(drawn) - min(drawn))
+
+    def on(upper: Curve, lower: Curve) -> bool:
+        apart = [abs(upper[n] - lower[n]) for n in upper.keys() & lower.keys()]
+        return bool(apart) and frames.mean(apart) <= near
+
+    found: dict[float, list[str]] = {}
+    for place, (record, lower) in enumerate(zip(means, curves, strict=True), start=1):
+        above = sum(on(upper, lower) for upper in curves[place:])
+        found.setdefault(WIDTH + STEP * min(above, 3), []).append(record["setting"])
+    return found
+
+
 def _log(values: Sequence[float]) -> dict[str, Any]:
-    """Axis and scale on which 0 stands at the bottom."""
-    above = [value for value in values if value > 0] or [1.0]
+    """Axis and scale on which 0 stands at the bottom, and rounding with it."""
+    above = [value for value in values if value > ROUNDING] or [1.0]
     low, high = digits(min(above) / 1.5, 2), digits(max(above) * 1.5, 2)
     powers = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     axis = alt.Axis(values=powers, format="~e") if len(powers) > 2 else log_axis(low, high)

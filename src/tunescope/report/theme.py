@@ -18,6 +18,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 FALL, STILL, RISE = "#a83a26", "#f5f2ec", "#245f9e"  # ends and middle of the diverging scale
 REFERENCE = "#80868f"  # the base model's lines
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+NARROW = 270  # pixels: the legend of a chart of which three stand in a row
+LETTER, SYMBOL, LABEL = 6.4, 26, 180  # pixels: a letter; a symbol and what is left free; the longest name
 INK, LINE = "#3d4046", "#dedbd4"
 
 CONFIG: dict[str, Any] = {
@@ -48,7 +50,7 @@ CONFIG: dict[str, Any] = {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": 500,
-        "labelLimit": 180,
+        "labelLimit": LABEL,
         "columns": 4,
         "symbolStrokeWidth": 2,
         "offset": 8,
@@ -71,14 +73,14 @@ def colour(groups: Sequence[str], drawn: Sequence[str], legend: Any = alt.Undefi
         drawn: the groups that this chart shows; only they stand in its legend, and nobody where they crowd.
         legend: settings of the legend; None = there is none.
     """
-    legend = None if crowded(drawn) else legend
-    return alt.Color("group:N", scale=_scale(groups, drawn, COLOURS), legend=legend)
+    scale = _scale(groups, drawn, COLOURS)
+    return alt.Color("group:N", scale=scale, legend=_legend(scale.domain, legend))
 
 
 def shape(groups: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
     """A group's shape, for readers who do not tell the colours apart."""
-    legend = None if crowded(drawn) else alt.Undefined
-    return alt.Shape("group:N", scale=_scale(groups, drawn, SHAPES), legend=legend)
+    scale = _scale(groups, drawn, SHAPES)
+    return alt.Shape("group:N", scale=scale, legend=_legend(scale.domain))
 
 
 def by_layer(last: int) -> alt.Color:
@@ -86,6 +88,31 @@ def by_layer(last: int) -> alt.Color:
     legend = alt.Legend(title="layer", gradientLength=140, gradientThickness=10, format="d", columns=12)
     scale = alt.Scale(domain=[0, max(1, last)], range=[COLOURS[1], COLOURS[0]])
     return alt.Color("layer:Q", scale=scale, legend=legend)
+
+
+def in_columns(names: Sequence[str]) -> int:
+    """In how many columns a legend of these names fits a narrow chart, at most four.
+
+    >>> in_columns(["full", "lora"]), in_columns(["a name that is long", "another that is long"])
+    (4, 1)
+    """
+
+    def width(columns: int) -> float:
+        longest = (max(map(len, names[place::columns]), default=0) for place in range(columns))
+        return sum(min(LABEL, size * LETTER) + SYMBOL for size in longest)
+
+    return next((columns for columns in (4, 3, 2) if width(columns) <= NARROW), 1)
+
+
+def _legend(names: Sequence[str], given: Any = alt.Undefined) -> Any:
+    if given is None or crowded(names):
+        return None
+    columns = in_columns(names)
+    if columns == CONFIG["legend"]["columns"]:
+        return given
+    legend = alt.Legend() if given is alt.Undefined else given.copy()
+    legend["columns"] = columns
+    return legend
 
 
 def _scale(groups: Sequence[str], drawn: Sequence[str], values: Sequence[str]) -> alt.Scale:
