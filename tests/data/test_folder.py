@@ -52,7 +52,7 @@ def test_fingerprint_is_of_the_content_and_not_of_the_place(folder, tmp_path):
     assert fingerprint(f"folder:{folder}") not in (first, changed)
 
 
-def test_missing_folder_empty_class_and_one_class_are_named(folder, tmp_path):
+def test_missing_folder_and_empty_class_are_named_and_one_class_is_read(folder, tmp_path):
     with pytest.raises(DataError, match=r"no such folder; expected folder:PATH"):
         load(f"folder:{tmp_path / 'nowhere'}")
     (folder / "akita").mkdir()
@@ -60,10 +60,9 @@ def test_missing_folder_empty_class_and_one_class_are_named(folder, tmp_path):
         load(f"folder:{folder}")
     shutil.rmtree(folder / "akita")
     shutil.rmtree(folder / "great-dane")
-    with pytest.raises(DataError, match=r"only the class 'egyptian_mau'; at least two"):
-        load(f"folder:{folder}")
+    assert load(f"folder:{folder}").class_names == ("egyptian mau",)  # as a client may have it
     shutil.rmtree(folder / "egyptian_mau")
-    with pytest.raises(DataError, match=r"no subfolder; at least two"):
+    with pytest.raises(DataError, match=r"no subfolder; each class is one"):
         load(f"folder:{folder}")
 
 

@@ -117,6 +117,17 @@ def _under_another_name(source, target):
     shutil.copy(source, target.replace(".png", "-other.png"))
 
 
+def test_one_class_has_nothing_to_be_told_from(photos):
+    lonely = photos.parent / "lonely"
+    shutil.copytree(photos / "bee", lonely / "bee", copy_function=_under_another_name)
+    reference = f"folder:{lonely}"
+    assert len(task_sets(spec(f"folder:{photos}", shifts=[reference]))[f"shift:{reference}"]) == 6
+    with pytest.raises(DataError, match=r"zero_shot .*lonely' has only the class 'bee'"):
+        task_sets(spec(f"folder:{photos}", zero_shot=[reference]))
+    with pytest.raises(DataError, match="only the class 'bee' has 4 or more"):
+        task_sets(spec(reference))
+
+
 def test_skipped_images_are_counted_and_raised_otherwise(photos):
     (photos / "ant" / "3.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"ant/3\.png"):

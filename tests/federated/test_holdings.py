@@ -92,8 +92,9 @@ def test_a_clients_machine_reads_its_own_data_alone(laid):
 def test_data_that_share_no_concept_are_split_by_themselves(laid, tmp_path):
     lay, examples = laid
     classes = examples["train"].class_names[:3]
-    ada, bob = tmp_path / "ada", tmp_path / "bob"
+    ada, bob, cleo = tmp_path / "ada", tmp_path / "bob", tmp_path / "cleo"
     numbers = ((ada, classes[0], 60), (ada, classes[1], 120), (bob, classes[1], 90), (bob, classes[2], 30))
+    numbers += ((cleo, classes[2], 60),)
     for folder, name, number in numbers:
         (folder / name).mkdir(parents=True)
         for i in range(number):
@@ -111,6 +112,9 @@ def test_data_that_share_no_concept_are_split_by_themselves(laid, tmp_path):
     # Nobody tests by what another has trained on.
     shared = {*held.train.ids, *held.test.ids} & {*bobs.train.ids, *bobs.test.ids}
     assert shared & set(bobs.test.ids) == shared & set(held.test.ids) != shared
+    last = f"folder:{cleo}"  # who has one class alone
+    cleos = lay(data=[ref, last], partition="by_domain", only=[last])[last]
+    assert {*cleos.train.labels.tolist(), *cleos.test.labels.tolist()} == {2}
     with pytest.raises(DataError, match="take them out of transfer"):
         lay(**alone, transfer={"shifts": [f"folder:{tmp_path}/./ada"]})
 

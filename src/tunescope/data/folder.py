@@ -52,16 +52,13 @@ def load(ref: str, label: str | None) -> DataSet:
     are the classes.
 
     Raises:
-        DataError: no such folder, no subfolder, one class only, or a class without an item.
+        DataError: no such folder, no subfolder, or a class without an item.
     """
     root = _root(ref)
     reads, files = _found(root)
     what, suffixes = ("images", IMAGES) if reads == "vision" else ("texts", TEXTS)
-    if len(files) < 2:
-        found = f"only the class {next(iter(files))!r}" if files else "no subfolder"
-        raise DataError(
-            f"data {ref!r}: {found}; at least two classes are needed, one subfolder of images or texts each"
-        )
+    if not files:
+        raise DataError(f"data {ref!r}: no subfolder; each class is one, of images or texts")
     for name, paths in files.items():
         if not paths:
             raise DataError(

@@ -54,6 +54,11 @@ def task_sets(spec: RunSpec, decoded: Path | None = None) -> dict[str, DataSet]:
         sets[f"shift:{ref}"] = _unseen(shift.restrict(data.class_names), used)
     for ref in spec.transfer.zero_shot:
         other = load(ref, on_error=wanted.on_error, decoded=decoded)
+        if len(other.class_names) == 1:
+            raise DataError(
+                f"zero_shot {ref!r} has only the class {other.class_names[0]!r} and nothing to tell it from; "
+                "give data of two classes or more"
+            )
         sets[f"zero_shot:{ref}"] = _unseen(other, used)
     return sets
 
