@@ -74,16 +74,6 @@ def test_proximal_steps_stay_nearer(spec):
     assert step(100.0) < 0.9 * step(0.0)
 
 
-def test_a_client_keeps_the_moments_of_two_rounds_on_disk(spec, tmp_path):
-    job = job_of(spec("linear_probe", ALONE), tmp_path / "clients")
-    assert job.kept("client-0", 1) == {}
-    for round in (1, 2, 3):
-        job.keep("client-0", round, {"head.w": {"step": torch.tensor(float(round))}})
-    assert float(job.kept("client-0", 4)["head.w"]["step"]) == 3  # the last one before this round
-    assert float(job.kept("client-0", 3)["head.w"]["step"]) == 2  # round 3 is tuned again
-    assert job.kept("client-0", 2) == {}
-
-
 @pytest.mark.parametrize(
     ("said", "renewed"),
     [({"strategy": "naive"}, False), ({"strategy": "flexlora"}, True), ({"rank_from": {2: 4}}, True)],
@@ -92,7 +82,7 @@ def test_a_client_keeps_the_moments_of_two_rounds_on_disk(spec, tmp_path):
 def test_moments_of_factors_that_are_others_now_are_left_behind(spec, said, renewed):
     job = job_of(spec(LORA, ALONE | {"local_epochs": 1} | said))
     job.client("client-0").fit(job.initial(), {"round": 1, "seed": 0})
-    kept, taken_up = job.kept("client-0", 2), job.moments("client-0", 2)
+    kept, taken_up = job.kept.read("client-0", 2), job.moments("client-0", 2)
     factors = {name for name in kept if ".lora_" in name}
     assert len(factors) > 1
     assert kept.keys() - taken_up.keys() == (factors if renewed else set())

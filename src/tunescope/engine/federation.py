@@ -1,14 +1,13 @@
 """A federated run: its clients, its rounds, and what is seen of them."""
 
 import json
-import math
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from tunescope.engine.joining import combining_of, per_round
 from tunescope.engine.kept import OnDisk
 from tunescope.engine.kept_rounds import KeptRounds
 from tunescope.engine.monitor import LiveMonitor
+from tunescope.engine.round_rows import lines_of_round, rows_of_clients, rows_of_round
 from tunescope.engine.runtime import Runtime
 from tunescope.engine.together import launched
 from tunescope.engine.watching import Watching
@@ -27,7 +27,6 @@ from tunescope.errors import Diverged, MethodError, StoreError
 from tunescope.federated.client import TuningJob
 from tunescope.federated.holdings import Holding
 from tunescope.federated.job import Arrays
-from tunescope.federated.partition import counts
 from tunescope.methods.method import Installed
 from tunescope.models.encoder import Encoder
 from tunescope.objectives.objective import Objective
@@ -165,19 +164,15 @@ class Federation:
         total = sum(p.numel() for p in [*self.encoder.model.parameters(), *self.head.parameters()])
         installed = job.shared.finish(outcome.arrays)
         for one in outcome.rounds:
-            self._rows_of(one, 4 * total)
+            self.history.rows += rows_of_round(one, 4 * total)
+            for line in lines_of_round(one):
+                self._tell(line)
         self.history.rows += [
             Row("training.seconds", time.perf_counter() - started),
             Row("training.trainable", trained),
             Row("training.total", total),
             Row("training.share", trained / total),
-            *(Row("federated.examples", n, component=name) for name, n in _sizes(outcome.rounds).items()),
-            *(row for name, held in self.held.items() for row in _classes(name, held.train)),
-            *(
-                Row("federated.global", value, component=name)
-                for name, reply in outcome.closing.replies.items()
-                if math.isfinite(value := reply.metrics.get("global", math.nan))
-            ),
+            *rows_of_clients(outcome, self.held),
         ]
         for client, cause in outcome.closing.dropped.items():
             self._tell({"closing": client, "because": cause})
@@ -228,33 +223,6 @@ class Federation:
         said = json.dumps({"rows": rows, "line": line}).encode()
         return looks | {"said": np.frombuffer(said, np.uint8)}
 
-    def _rows_of(self, one: "Round", whole: int) -> None:
-        """What a round was, as rows and lines. `whole` is the model's bytes."""
-        at: dict[str, Any] = {"step": one.number}
-        both = one.sent + one.received
-        rows = [
-            Row("federated.clients", len(one.examples), **at),
-            Row("federated.dropped", len(one.dropped), **at),
-            Row("federated.bytes_down", one.sent, **at),
-            Row("federated.bytes_up", one.received, **at),
-            Row("federated.traffic", both / (2 * whole * len(one.asked)), **at),
-        ]
-        error = one.diagnostics.get("aggregation_error")
-        if error is not None and math.isfinite(error):
-            rows.append(Row("federated.aggregation_error", error, **at))
-        for client, told in one.metrics.items():
-            for name, where in (("loss", at), ("personal", {})):
-                if math.isfinite(value := told.get(name, math.nan)):  # a client may say what it likes
-                    rows.append(Row(f"federated.{name}", value, component=client, **where))
-        if one.number == 1:
-            held = [told["training.memory"] for told in one.metrics.values() if "training.memory" in told]
-            rows += [Row("training.memory", max(held))] if held else []
-        self.history.rows += rows
-        for client, cause in one.dropped.items():
-            self._tell({"round": one.number, "dropped": client, "because": cause})
-        losses = {client: told.get("loss") for client, told in one.metrics.items()}
-        self._tell({"round": one.number, "loss": losses, "sent": one.sent, "received": one.received})
-
     def _tell(self, line: dict) -> None:
         self.history.log.append(line)
         if self.on_log is not None:
@@ -267,21 +235,6 @@ def _diverged(unusable: "Unusable") -> Diverged | None:
         return None
     steps = [int(step) for step in re.findall(r"diverged at step (\d+)", str(unusable))]
     return Diverged(max(steps, default=unusable.number))
-
-
-def _sizes(rounds: Iterable["Round"]) -> dict[str, int]:
-    """From how many examples clients learn, by their own word; of those whose answer was used once."""
-    return dict(sorted({client: n for one in rounds for client, n in one.examples.items()}.items()))
-
-
-def _classes(client: str, train: Examples) -> list[Row]:
-    """How many examples of each class a client holds; nothing of numbers."""
-    if train.regression:
-        return []
-    found = counts({client: np.arange(len(train))}, train.labels, train.class_names)
-    return [
-        Row("federated.held", one.n, component=client, split=f"class:{one.label}") for one in found if one.n
-    ]
 
 
 def _kept(unfinished: Unfinished | None) -> InMemory | OnDisk:

@@ -1,15 +1,12 @@
 """The training loop, taken up at the beginning of a client's round and left at its end."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tunescope.federated.moments import Moments
 from tunescope.training.history import History
-
-Moments = dict[str, dict[str, Any]]  # by parameter, then by what the optimiser calls it
 
 
 class Between:
@@ -91,26 +88,3 @@ def _names(state: Mapping[str, Tensor], optimizer: Optimizer) -> list[str]:
     """The names of the parameters, in the order in which the optimiser counts them."""
     known = {id(value): name for name, value in state.items()}
     return [known[id(p)] for group in optimizer.param_groups for p in group["params"]]
-
-
-def as_tensors(moments: Moments) -> dict[str, Tensor]:
-    """Moments as one dictionary of tensors, for a file: `<key>/<parameter>`.
-
-    >>> as_tensors({"encoder.w": {"step": torch.tensor(3.0)}})
-    {'step/encoder.w': tensor(3.)}
-    """
-    return {
-        f"{key}/{name}": torch.as_tensor(value).contiguous()
-        for name, kept in moments.items()
-        for key, value in kept.items()
-        if value is not None
-    }
-
-
-def of_tensors(tensors: Mapping[str, Tensor]) -> Moments:
-    """The moments in such a dictionary."""
-    found: Moments = {}
-    for place, value in tensors.items():
-        key, _, name = place.partition("/")
-        found.setdefault(name, {})[key] = value
-    return found

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tunescope.data.examples import Examples
 from tunescope.data.sample import few
 from tunescope.errors import MethodError, Stopped
-from tunescope.federated.between import Between, Moments, as_tensors, of_tensors
+from tunescope.federated.between import Between
 from tunescope.federated.flower_rules import PROXIMAL
 from tunescope.federated.holdings import Holding, clients_of
 from tunescope.federated.job import Arrays, Config, Metrics
+from tunescope.federated.moments import KeptMoments, Moments
 from tunescope.federated.of_factors import factors_of, is_trained, others_of, packed
 from tunescope.federated.ranks import fitted
 from tunescope.federated.shared import ALL, ENCODER, Shared
@@ -75,7 +75,7 @@ class TuningJob:
                 "adapt: lora with flora, flexlora or hetlora"
             )
         self.begun = self.shared.arrays()
-        self._moments: dict[tuple[str, int], Moments] = {}
+        self.kept = KeptMoments(self.clients, self.folder)
 
     @property
     def clients(self) -> Sequence[str]:
@@ -112,52 +112,14 @@ class TuningJob:
 
         Factors that a strategy drew anew or decomposed, or whose rank has changed since, begin with none.
         """
-        last = self.last(client, round) if self.federated.keep_optimizer else None
+        last = self.kept.last(client, round) if self.federated.keep_optimizer else None
         if last is None:
             return {}
         resized = any(last < at <= round for at in self.federated.rank_from)
         anew = self.strategy is not None and (self.strategy.renews or resized)
         inside = tuple(f"{ENCODER}{path}." for path in self.shared.layers)
-        kept = self.kept(client, round)
+        kept = self.kept.read(client, round)
         return {name: of for name, of in kept.items() if not (anew and name.startswith(inside))}
-
-    def last(self, client: str, before: int) -> int | None:
-        """The last round before this one from which a client's moments are kept."""
-        if self.folder is None:
-            rounds = [number for name, number in self._moments if name == client]
-        else:
-            rounds = [int(path.stem) for path in self._place(client).glob("*.safetensors")]
-        return max((number for number in rounds if number < before), default=None)
-
-    def kept(self, client: str, before: int) -> Moments:
-        """A client's moments at the end of its last round before this one."""
-        last = self.last(client, before)
-        if last is None:
-            return {}
-        if self.folder is None:
-            return self._moments[client, last]
-        return of_tensors(load_file(self._place(client) / f"{last}.safetensors"))
-
-    def keep(self, client: str, round: int, moments: Moments) -> None:
-        """Keep them, and those of the round before, which is tuned again where a server was killed."""
-        if self.folder is None:
-            old = sorted(number for name, number in self._moments if name == client and number < round)
-            for number in old[:-1]:
-                del self._moments[client, number]
-            self._moments[client, round] = moments
-            return
-        place = self._place(client)
-        place.mkdir(parents=True, exist_ok=True)
-        aside = place / "new"
-        save_file(as_tensors(moments), aside)
-        aside.replace(place / f"{round}.safetensors")
-        old = sorted(int(path.stem) for path in place.glob("*.safetensors") if int(path.stem) < round)
-        for number in old[:-1]:
-            (place / f"{number}.safetensors").unlink()
-
-    def _place(self, client: str) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{zlib.crc32(client.encode()):08x}-{self.clients.index(client)}"
 
     def features(self, examples: Examples) -> NDArray:
         """By the model as it is now, in evaluation mode."""
@@ -235,7 +197,7 @@ class TuningClient:
             job.encoder.model.eval().zero_grad()
             job.head.eval().zero_grad()
         if job.federated.keep_optimizer:
-            job.keep(self.name, round, between.moments)
+            job.kept.write(self.name, round, between.moments)
         sent_back = {n: a for n, a in job.shared.arrays().items() if job.trains(round, n)}
         losses = [line["loss"] for line in between.history.log if "loss" in line]
         told = {"loss": float(np.mean(losses))}
