@@ -14,7 +14,7 @@ from tunescope.engine import deployment
 from tunescope.engine.deployed import job_of, moments_of, tells
 from tunescope.engine.joined import join
 from tunescope.errors import DataError, StudyError
-from tunescope.federated import certificates, deploy, local
+from tunescope.federated import certificates, commands, deploy, local
 from tunescope.federated.flower import ConfigRecord, Context, Message, RecordDict
 from tunescope.federated.processes import Process
 from tunescope.results.store import Store
@@ -52,7 +52,7 @@ def unwelcome(address, ours, theirs):
     """Commands of nodes that must not be let in, or must not trust the server."""
 
     def node(authority, key):
-        return deploy.supernode(CLIENTS[0], address, authority, key, deploy.free_port())
+        return commands.supernode(CLIENTS[0], address, authority, key, commands.free_port())
 
     def without(command, word):
         return [*command[: command.index(word)], *command[command.index(word) + 2 :]]
@@ -82,7 +82,7 @@ def flowers() -> set[int]:
 def test_a_study_on_nodes_of_its_own_is_as_here_and_who_is_refused(made, monkeypatch):
     folder, ours, theirs = made
     monkeypatch.setenv("TUNESCOPE_TEST", str(psutil.Process().pid))
-    study, port = folder / "study.yaml", deploy.free_port()
+    study, port = folder / "study.yaml", commands.free_port()
     study.write_text(STUDY)
     address = f"127.0.0.1:{port}"
     refused: list[Process] = []
@@ -90,7 +90,7 @@ def test_a_study_on_nodes_of_its_own_is_as_here_and_who_is_refused(made, monkeyp
 
     def tell(event):
         if event.kind == "started":
-            around = deploy.environment(folder, "refused", 1)
+            around = commands.environment(folder, "refused", 1)
             refused.extend(
                 Process(name, [*command, "--max-retries", "1"], around, folder / f"{name}.log")
                 for name, command in unwelcome(address, ours, theirs).items()

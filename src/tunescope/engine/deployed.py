@@ -62,7 +62,7 @@ def job_of(message: Message, context: Context) -> TuningJob:
     spec, node = RunSpec.parse(told["spec"], "the server's run"), context.node_config
     name, keep = str(node[CLIENT]), Path(str(node[KEEP]))
     places = _places(spec, name, str(node[DATA]) if node.get(DATA) else None)
-    moments = moments_of(keep, *(str(said[0][name]) for name in (RUN, ATTEMPT)))
+    moments = moments_of(keep, *(str(said[0][word]) for word in (RUN, ATTEMPT)))
     decoded = keep / "decoded"
     decoded.mkdir(parents=True, exist_ok=True)
     try:

@@ -55,7 +55,8 @@ def run(
         Stopped: somebody asked the server to stop.
     """
     from tunescope.federated import certificates as made
-    from tunescope.federated import deploy
+    from tunescope.federated.commands import write_app
+    from tunescope.federated.deploy import Deployment
 
     asked = load_study(study)
     clients = clients_in(asked, str(study))
@@ -99,8 +100,8 @@ def run(
         "told": str(told.path),
         "patience": HERE if set(nodes) == set(clients) else THERE,
     }
-    deploy.write_app(folder / "app", SERVER, CLIENT, config)
-    with deploy.Deployment(folder / "flower", own, clients, known, host, port, threads) as running:
+    write_app(folder / "app", SERVER, CLIENT, config)
+    with Deployment(folder / "flower", own, clients, known, host, port, threads) as running:
         try:
             running.run(folder / "app", told.look)
         finally:

@@ -44,7 +44,7 @@ def join(
         KeyboardInterrupt: as usual; the node has ended.
     """
     from tunescope.federated.certificates import Certificates, quoted
-    from tunescope.federated.deploy import environment, free_port, supernode
+    from tunescope.federated.commands import environment, free_port, supernode
     from tunescope.federated.processes import Process
 
     host, port = _address(server)
