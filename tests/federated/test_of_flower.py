@@ -122,6 +122,8 @@ def test_clients_clip_and_the_server_adds_noise():
     np.testing.assert_array_equal(first, again)
     noise = first - made["w"]
     assert noise.std() == pytest.approx(1.2 * 0.5 / 2, rel=0.1)  # of the two that answered, not of the five
+    assert 0.5 * (1 + 1e-5) < (combining.most() or 0) < 0.51  # a clipped step is sound, whatever the others'
+    assert chosen(FedAvg(), 5).most() is None
     assert abs(np.corrcoef(noise.ravel(), (next_round - made["w"]).ravel())[0, 1]) < 0.1
 
 

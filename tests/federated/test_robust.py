@@ -41,6 +41,17 @@ def test_each_cause_is_named_and_the_rest_goes_on():
     assert (list(backwards.sound), backwards.dropped) == (list(found.sound), found.dropped)
 
 
+def test_under_a_given_norm_nobody_is_left_out_for_what_others_are_like():
+    sent = {client: {"w": np.zeros(4)} for client in "abcde"}
+    back = {
+        client: {"w": np.full(4, size)}
+        for client, size in zip("abcde", (1e-6, 1e-6, 1e-6, 0.5, 9.0), strict=True)
+    }
+    assert [one.client for one in check(back, sent).dropped] == ["d", "e"]
+    (left_out,) = check(back, sent, most=1.0).dropped
+    assert left_out == ("e", "its step has the norm 18, above 1, the limit of this round")
+
+
 def test_the_limit_is_median_and_mad():
     random = np.random.default_rng(0)
     norms = random.lognormal(0, 1, 25)

@@ -10,12 +10,14 @@ from federated.small_runs import LORA, SPLIT, TRAIN, job_of
 from tunescope import api
 from tunescope.engine.work import tune
 from tunescope.errors import Diverged, StudyError
+from tunescope.federated.epsilon import epsilon
 from tunescope.federated.of_factors import factors_of
 from tunescope.models.load import load
 from tunescope.results.metric import FEDERATED
 from tunescope.study.study import Study
 
 THREE = {"rounds": 2, "local_epochs": 2, "partition": {"kind": "iid", "clients": 3}}
+PRIVATE = {"strategy": "ffa_lora", "privacy": {"noise": 2.0, "clip": 0.01}}
 WITHOUT_DROPOUT = {"kind": "lora", "rank": 2}
 
 
@@ -87,6 +89,7 @@ def asked(one_block, federated_images) -> Study:
                 "central": {"adapt": LORA, "lr": 1e-2, "federated": None},
                 "naive": {"adapt": LORA, "lr": 1e-2},
                 "flora": {"adapt": LORA, "lr": 1e-2, "federated": {"strategy": "flora"}},
+                "private": {"adapt": LORA, "lr": 1e-2, "federated": PRIVATE},
             },
             "questions": [
                 {"ask": "Is it lost?", "metric": "transfer.acc1", "compare": ["central", "flora"]}
@@ -111,9 +114,14 @@ def test_a_study_with_federated_groups_gives_table_answers_and_page(asked, tmp_p
     seen = done.table.sql(
         "select distinct run, step from rows where metric = 'attention.entropy'"
     ).to_pylist()
-    assert sorted(row["step"] for row in seen) == sorted([0, 1, 2] * 2 + [0, 2, 4])
+    assert sorted(row["step"] for row in seen) == sorted([0, 1, 2] * 3 + [0, 2, 4])
     assert [answer.question.ask for answer in done.answers] == ["Is it lost?", "Does it drift?"]
-    assert "flora" in done.report.read_text()
+    (private,) = done.table.sql(
+        "select runs.group, value from rows join runs using (run) where metric = 'federated.epsilon'"
+    ).to_pylist()
+    assert private == {"group": "private", "value": epsilon(2.0, rounds=2)}
+    page = done.report.read_text()
+    assert "joined by naive, flora and ffa_lora; under privacy ε ≤ 2.95 at δ = 1e-5" in page
 
 
 def test_where_all_clients_diverge_the_run_has(spec):

@@ -19,7 +19,7 @@ from tunescope.engine.joining import combining_of, per_round
 from tunescope.engine.kept import OnDisk
 from tunescope.engine.kept_rounds import KeptRounds
 from tunescope.engine.monitor import LiveMonitor
-from tunescope.engine.round_rows import lines_of_round, rows_of_clients, rows_of_round
+from tunescope.engine.round_rows import lines_of_round, rows_of_clients, rows_of_privacy, rows_of_round
 from tunescope.engine.runtime import Runtime
 from tunescope.engine.together import launched
 from tunescope.engine.watching import Watching
@@ -173,6 +173,7 @@ class Federation:
             Row("training.total", total),
             Row("training.share", trained / total),
             *rows_of_clients(outcome, self.held),
+            *rows_of_privacy(self.federated),
         ]
         for client, cause in outcome.closing.dropped.items():
             self._tell({"closing": client, "because": cause})

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunescope.data.examples import Examples
+from tunescope.federated.epsilon import epsilon_of
 from tunescope.federated.holdings import Holding
 from tunescope.federated.partition import counts
 from tunescope.results.row import Row
+from tunescope.study.federated import Federated
 
 if TYPE_CHECKING:
     from tunescope.federated.rounds import Outcome, Round
@@ -72,6 +74,12 @@ def rows_of_clients(outcome: "Outcome", held: Mapping[str, Holding]) -> list[Row
             if math.isfinite(value := reply.metrics.get("global", math.nan))
         ),
     ]
+
+
+def rows_of_privacy(federated: Federated) -> list[Row]:
+    """What clipping and noise come to, where that can be told."""
+    found = epsilon_of(federated)
+    return [] if found is None else [Row("federated.epsilon", found)]
 
 
 def _classes(client: str, train: Examples) -> list[Row]:

@@ -48,6 +48,10 @@ class Combining(ABC):
         """Which of the arrays that a client was sent it has to send back."""
         return sent
 
+    def most(self) -> float | None:
+        """The norm that no client's sound step is above, whatever the others'; None where theirs say it."""
+        return None
+
     @abstractmethod
     def combine(
         self, round: int, arrays: Arrays, answers: Sequence[Answer]

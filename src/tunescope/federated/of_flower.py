@@ -17,6 +17,7 @@ from tunescope.federated.records import answer, array_record, arrays_of, metric_
 
 MOMENTS = ("m_t", "v_t")  # of the adaptive strategies: what they remember of earlier rounds
 NORM_BIT = "norm_bit"  # Flower's name: was this client's step clipped?
+ROUNDED = 1.001  # a clipped step's norm over C, at the most: clients clip in single precision
 PRIVATE = (
     strategies.DifferentialPrivacyClientSideFixedClipping,
     strategies.DifferentialPrivacyClientSideAdaptiveClipping,
@@ -83,6 +84,14 @@ class OfFlower(Combining):
     def expects(self, round: int, sent: Arrays) -> Arrays:
         """What is trained in this round; everything where it is clipped."""
         return sent if self.private else {n: array for n, array in sent.items() if self.trained(round, n)}
+
+    def most(self) -> float | None:
+        """The norm that clients clip to, and a little for rounding.
+
+        By the usual norm of the others, what one client sent would decide whether another is counted, and
+        move the sum by more than C.
+        """
+        return ROUNDED * float(cast(Any, self.strategy).clipping_norm) if self.private else None
 
     def combine(
         self, round: int, arrays: Arrays, answers: Sequence[Answer]

@@ -28,7 +28,10 @@ class Checked(NamedTuple):
 
 
 def check(
-    received: Mapping[str, Mapping[str, NDArray]], sent: Mapping[str, Mapping[str, NDArray]], k: float = 10.0
+    received: Mapping[str, Mapping[str, NDArray]],
+    sent: Mapping[str, Mapping[str, NDArray]],
+    k: float = 10.0,
+    most: float | None = None,
 ) -> Checked:
     """Leave out whoever sent back other arrays, values that are not finite, or far too large a step.
 
@@ -40,6 +43,7 @@ def check(
         received: arrays by client and name.
         sent: what each client was sent, which says names, shapes and types: ranks may differ.
         k: as for `limit`.
+        most: the largest norm that is used, in the place of that limit.
 
     >>> start = {client: {"w": np.zeros(2)} for client in "abcd"}
     >>> back = {client: {"w": np.ones(2)} for client in "abc"} | {"d": {"w": np.array([np.nan, 1])}}
@@ -55,7 +59,8 @@ def check(
             dropped[client] = cause
         else:
             norms[client] = step_norm(received[client], sent[client])
-    most = limit(list(norms.values()), k)
+    if most is None:
+        most = limit(list(norms.values()), k)
     for client, norm in norms.items():
         if norm > most or np.isinf(norm):
             dropped[client] = f"its step has the norm {norm:.4g}, above {most:.4g}, the limit of this round"

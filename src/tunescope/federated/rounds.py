@@ -178,7 +178,7 @@ def _round(
     trained = exchange(grid, nodes, TRAIN, sent, config, plan.timeout, _wait(plan, len(sent)))
     received = {client: reply.arrays for client, reply in trained.replies.items()}
     expected = {client: combining.expects(number, sent[client]) for client in received}
-    checked = check(received, expected, plan.norm)
+    checked = check(received, expected, plan.norm, combining.most())
     dropped = trained.dropped | {one.client: one.cause for one in checked.dropped}
     if not checked.sound:
         raise Unusable(number, dropped)

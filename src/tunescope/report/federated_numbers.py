@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PREFIX = "federated."
 CLIENTS = "federated.clients"  # every federated run says it of every round
 EXAMPLES = "federated.examples"
+EPSILON = "federated.epsilon"
 OF_CLIENT = ".client"  # the end of what is measured of each client's own model
 PART = "@"  # between a part of the model and the client, where a component is both
 

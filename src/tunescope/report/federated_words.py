@@ -1,9 +1,11 @@
 """How a study is federated, in a sentence."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunescope.report.federated_numbers import EXAMPLES, by_client, federated
+from tunescope.report import frames
+from tunescope.report.federated_numbers import EPSILON, EXAMPLES, by_client, federated
 from tunescope.stats.words import count, listed
 from tunescope.study.study import Study
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def told(table: "Table", study: Study) -> str:
-    """How many groups are federated, over how many clients and rounds, joined by what; empty for none."""
+    """How many groups are federated, over how many clients and rounds, joined how; empty for none."""
     groups = {
         member.group: member.spec.federated for member in study.members() if member.spec.federated is not None
     }
@@ -25,7 +27,11 @@ def told(table: "Table", study: Study) -> str:
     whole = len(groups) == len(study.runs)
     where = "Federated" if whole else f"Federated in {len(groups)} of {count(len(study.runs), 'group')}"
     over = [_span(clients, "client")] if clients else []
-    return f"{where}: {', '.join([*over, _span(rounds, 'round')])}, joined by {listed(strategies)}."
+    private = [record["value"] for record in frames.read(table, EPSILON, by=("run",))]
+    so_private = f"; under privacy ε ≤ {math.ceil(100 * max(private)) / 100} at δ = 1e-5" if private else ""
+    return (
+        f"{where}: {', '.join([*over, _span(rounds, 'round')])}, joined by {listed(strategies)}{so_private}."
+    )
 
 
 def _span(numbers: Sequence[int], noun: str) -> str:

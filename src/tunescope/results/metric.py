@@ -202,6 +202,16 @@ FEDERATED = (
         f"bytes both ways over those of the whole model, sent and sent back by whoever was asked; {_ROUND}",
         "step",
     ),
+    _federated(
+        "epsilon",
+        "1",
+        (0.0, None),
+        "lower",
+        "ε at δ = 1e-5 of what the server gives out in all rounds, towards one client against none in its "
+        "place, under `privacy` with a fixed norm and noise that nobody can draw again; of the arrays alone, "
+        "and without amplification by sampling",
+        source="Balle & Wang 2018, arXiv 1805.06530, theorem 8",
+    ),
     _federated("examples", "examples", (0.0, None), None, "training examples of a client", "component"),
     _federated(
         "held",

@@ -18,14 +18,13 @@ class Privacy(Spec):
     most; which of them take part is drawn without replacement, a fixed number a round. What clients measure
     is not protected.
 
-    No (ε, δ) is computed. An accountant for the Gaussian mechanism gives one from z, the rounds, and
-    `sample`, which counts as amplification only under a bound for sampling without replacement; with
-    `sample: 1`, R rounds cost ε(α) = R·α / (2·z²) in Rényi's terms. Where another client takes one's place,
-    the sum moves by 2·C: halve z. Where the norm is adaptive the mean gets as much more noise as the noisy
-    count of clipped steps costs: z is of both together.
+    `federated.epsilon` says what it comes to, of z and the rounds, at δ = 1e-5 and for a client against none
+    in its place. Where another client takes its place, the sum moves by 2·C: read ε of half of z. `sample`
+    is not counted as amplification. Where the norm is adaptive the mean gets as much more noise as the noisy
+    count of clipped steps is to cost, and no ε is told.
 
     Source: McMahan et al. 2018 (arXiv 1710.06963), algorithm 1; adaptive: Andrew et al. 2021 (arXiv
-    1905.03871); Rényi's terms: Mironov 2017 (arXiv 1702.07476).
+    1905.03871).
 
     Args:
         noise: z, the noise multiplier.
@@ -70,7 +69,8 @@ class Federated(Spec):
         outlier: k of the largest step that is still used, median + k·MAD over the round's clients, three or
             more of them; a tenth of the median stands for a MAD that is less, so that with k = 100 nobody is
             left out below eleven times the median. Clients with more data take longer steps: where some have
-            ten times the usual number, give more.
+            ten times the usual number, give more. Under privacy it is not read: a step above C is left out,
+            so that who is counted does not hang on the others.
         watch_clients: whether the probes of `train.monitor` look at each client's model too after its own
             tuning, beside the global model; the server does, and clients are asked for nothing. How far
             clients drift apart is measured without it; under privacy neither is.
