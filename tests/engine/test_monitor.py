@@ -330,7 +330,6 @@ def test_a_rule_that_could_never_stop_anything_is_a_mistake(tiny):
             None,
             "no split 'vla' among the examples; did you mean",
         ),
-        (["attention", {"kind": "attention", "rows": "all"}], None, "'attention' stands twice"),
     ],
 )
 def test_mistakes(tiny, probes, rule, message):

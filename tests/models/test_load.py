@@ -169,6 +169,12 @@ def test_an_unknown_family_names_the_known_ones(folder):
     refused(folder, "'clop'", "did you mean 'clip'", *KNOWN)
 
 
+def test_a_decoder_is_refused(tiny_folder, tmp_path):
+    made = shutil.copytree(tiny_folder("bert"), tmp_path / "decoder")
+    edit(made / "config.json", is_decoder=True)
+    refused(made, "config.json: is_decoder is True", "expected an encoder")
+
+
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_broken_config(folder, text):
     (folder / "config.json").write_text(text)

@@ -95,6 +95,16 @@ def test_what_is_dumped_reads_back_the_same(tmp_path):
             "probes: [atention]",
             ["unknown probe 'atention'", "did you mean 'attention'"],
         ),
+        (
+            "probes: [attention]",
+            "probes: [attention, {kind: attention, rows: all}]",
+            ["probes: the probe 'attention' stands twice"],
+        ),
+        (
+            "probes: [attention]",
+            "train: {monitor: {probes: [updates, attention, updates]}}",
+            ["train.monitor.probes: the probe 'updates' stands twice"],
+        ),
         ("seeds: [0, 1]", "seeds: []", ["seeds: expected at least 1 of them, got []"]),
         ("seeds: [0, 1]", "seeds: [0, 0]", ["'full lr=1e-05 seed=0' stands twice, and would count as two"]),
         (

@@ -64,14 +64,11 @@ def check_monitor(monitor: Monitor, place: str = "train.monitor") -> None:
     """Hold a live monitor's probes and its stopping rule against each other.
 
     Raises:
-        StudyError: a probe that stands twice or reads the test split; a metric to stop by that the monitor's
+        StudyError: a probe that reads the test split; a metric to stop by that the monitor's
             probes do not write, or not on val or probe.
     """
     probes = probes_of(monitor)
-    kinds = [probe.kind for probe in probes]
     for probe in probes:
-        if kinds.count(probe.kind) > 1:
-            raise StudyError(f"{place}: the probe {probe.kind!r} stands twice; keep one")
         if getattr(probe, "split", None) == "test":
             raise StudyError(
                 f"{place}: the probe {probe.kind!r} reads the split 'test', which is read once, after "

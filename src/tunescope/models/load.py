@@ -128,6 +128,11 @@ def _config(folder: Path) -> dict[str, Any]:
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ModelError(f"{path}: model_type {kind!r} is not supported; {nearest(str(kind), FAMILIES)}")
+    if config.get("is_decoder"):
+        raise ModelError(
+            f"{path}: is_decoder is {config['is_decoder']!r}, so that tokens see only those before them; "
+            "expected an encoder: take the checkpoint that this one was made from, or remove the key"
+        )
     return config
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny, field_validator
+from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, field_validator
 
 from tunescope.errors import StudyError, nearest
 from tunescope.study.spec import Spec
@@ -178,11 +178,23 @@ def resolve_or_none(table: str, value: Any) -> Component | None:
     return None if value is None else resolve(table, value)
 
 
+def each_once(probes: tuple[Component, ...]) -> tuple[Component, ...]:
+    """Two probes of one kind write rows that could not be told apart."""
+    kinds = [probe.kind for probe in probes]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ValueError(
+                f"the probe {kind!r} stands twice, and its rows could not be told apart; keep one"
+            )
+    return probes
+
+
 Adapt = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "adapt"))]
 Objective = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "objective"))]
 Penalty = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "penalty"))]
 Optimizer = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "optimizer"))]
 After = Annotated[SerializeAsAny[Component] | None, BeforeValidator(partial(resolve_or_none, "after"))]
 Probe = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "probe"))]
+Probes = Annotated[tuple[Probe, ...], AfterValidator(each_once)]
 PartitionKind = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "partition"))]
 StrategyKind = Annotated[SerializeAsAny[Component], BeforeValidator(partial(resolve, "strategy"))]

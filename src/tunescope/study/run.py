@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tunescope.study.component import Adapt, After, Component, Objective, Optimizer, Penalty, Probe, resolve
+from tunescope.study.component import Adapt, After, Component, Objective, Optimizer, Penalty, Probes, resolve
 from tunescope.study.federated import Federated
 from tunescope.study.spec import Spec
 
@@ -74,7 +74,7 @@ class Monitor(Spec):
         stop_on_collapse: ends the tuning; the run is measured and published as it then is.
     """
 
-    probes: Annotated[tuple[Probe, ...], Field(min_length=1)]
+    probes: Annotated[Probes, Field(min_length=1)]
     every: Annotated[int, Field(ge=1)] | Literal["epoch"] = 50
     examples: Annotated[int, Field(ge=2)] = 64
     stop_on_collapse: Collapse | None = None
@@ -171,7 +171,7 @@ class RunSpec(Spec):
     after: After = None
     federated: Federated | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    probes: tuple[Probe, ...] = ()
+    probes: Probes = ()
 
     @model_validator(mode="after")
     def _fits_rounds(self):

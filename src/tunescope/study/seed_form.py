@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tunescope.errors import nearest
 from tunescope.study.clip_settings import ClipSettings, Rank
-from tunescope.study.component import Probe, StrategyKind, names, resolve
+from tunescope.study.component import Probes, StrategyKind, names, resolve
 from tunescope.study.engine import Engine
 from tunescope.study.run import Transfer
 from tunescope.study.spec import Spec
@@ -140,7 +140,7 @@ class SeedForm(Spec):
     server: Server = Server()
     seed: Annotated[int, Field(ge=0)] = 0
     transfer: Transfer = Transfer()
-    probes: tuple[Probe, ...] = Field(
+    probes: Probes = Field(
         default_factory=lambda: (resolve("probe", "attention"), resolve("probe", "transfer"))
     )
     engine: Engine = Engine()

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tunescope.errors import StudyError, nearest
-from tunescope.study.component import Probe, component_class
+from tunescope.study.component import Probes, component_class
 from tunescope.study.engine import Engine
 from tunescope.study.federated import Federated
 from tunescope.study.plain_yaml import read_yaml
@@ -50,7 +50,7 @@ class Study(Spec):
     federated: Federated | None = None
     runs: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    probes: tuple[Probe, ...] = ()
+    probes: Probes = ()
     engine: Engine = Engine()
     questions: tuple[Question, ...] = ()
     correction: Correction = "holm"  # over all questions together
