@@ -269,6 +269,18 @@ def test_two_studies_share_the_runs_that_they_have_in_common(tiny_folder, tmp_pa
     assert len(set(Store(results / "store").ids()) - bases) == 1  # nor is the base model measured again
 
 
+def test_in_this_process_too_a_run_computes_on_the_cores_that_the_study_says(tiny_folder, tmp_path):
+    path, data = tmp_path / "tiny.yaml", images(tmp_path / "images")
+    runs = "{a: {adapt: full, lr: 1.0e-3}}"
+    before = torch.get_num_threads()
+    path.write_text(study(tiny_folder("vit"), data, runs, engine=f"{{cpus: {before + 1}}}"))
+    threads = {}
+    tell = lambda event: threads.update({event.kind: torch.get_num_threads()})  # noqa: E731
+    api.run(path, tmp_path / "results", tell=tell, executor="serial")
+    assert threads["step"] == before + 1
+    assert torch.get_num_threads() == before
+
+
 def test_a_run_that_collapses_is_stopped_and_measured_as_it_is(tiny_folder, tmp_path):
     path, data = tmp_path / "tiny.yaml", images(tmp_path / "images", each=40)
     rule = "{metric: representation.cka, below: 0.9}"

@@ -1,6 +1,7 @@
 """The serial executor: one run after the other, in this process."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tunescope.engine.events import Event, Tell
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class InProcess:
-    """A pool of one: this process. A run that takes too long cannot be ended from within it.
+    """A pool of one: this process, on `engine.cpus` threads where the study says so.
+
+    A run that takes too long cannot be ended from within it.
 
     Args:
         store: where runs are published.
@@ -38,8 +41,9 @@ class InProcess:
         """Carry out the run."""
         if self._run is None:
             return []
-        job, self._run = Job(self._run, self._store.root, self._engine), None
-        return [attempt(job, self._tell, lambda: self._stopping, self._runtime)]
+        job, self._run = Job(self._run, self._store.root, self._engine, self._engine.cpus), None
+        with _computing_on(job.threads):
+            return [attempt(job, self._tell, lambda: self._stopping, self._runtime)]
 
     def stop(self, run: Planned) -> None:
         """The loop sees it after its step."""
@@ -50,3 +54,19 @@ class InProcess:
 
     def close(self) -> None:
         """Nothing is left to give back."""
+
+
+@contextmanager
+def _computing_on(threads: int | None) -> Iterator[None]:
+    """Torch computes on so many, and afterwards on as many as before; None leaves them as they are."""
+    if threads is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -13,7 +13,8 @@ class Engine(Spec):
     Args:
         timeout: seconds after which a run counts as hanging and is ended; None = never.
         retries: how often a run that failed is tried again before it is quarantined.
-        cpus: cores of one run; by default the machine's, divided by the workers.
+        cpus: cores of one run, whoever carries it out; by default the machine's, divided by the workers, and
+            in the serial executor as many as torch has.
         gpus: graphics processors of one run, where a cluster deals them out; may be a share of one.
         checkpoint: seconds between checkpoints within a run.
         federation: where the clients of federated runs work: in the run's own process, one after the other
