@@ -10,7 +10,7 @@ from tunescope.federated.chosen import chosen
 from tunescope.federated.flower_rules import FedAdam
 from tunescope.federated.keep import KeptFile
 
-PLAN = rounds.Plan(4, NAMES, per_round=3, timeout=1.5, seed=7)
+PLAN = rounds.Plan(4, NAMES, per_round=3, timeout=5, seed=7)
 TROUBLE = {"ada": {1: "die"}, "bob": {2: "nan"}, "dan": {3: "hang"}, "cyd": {4: "raise"}}
 
 
@@ -24,16 +24,15 @@ def serve(grid, keep=None):
 
 def carried_out(study, root):
     """The first run of a study, into a store: its identity."""
-    from tunescope.engine.job import Job
+    from tunescope.engine.execute import execute
+    from tunescope.engine.options import Options
     from tunescope.engine.plan import plan
-    from tunescope.engine.work import carry_out
     from tunescope.results.store import Store
 
     store = Store(root)
-    run = plan(study, store)[0]
-    with store.claim(run.id):
-        carry_out(Job(run, store.root, study.engine), store)
-    return run.id
+    planned = plan(study, store)
+    execute(study, planned, store, lambda event: None, Options(executor="serial"))
+    return planned[0].id
 
 
 if __name__ == "__main__":

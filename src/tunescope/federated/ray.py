@@ -28,8 +28,8 @@ def run(
 ) -> T:
     """Carry out the server's part in a thread of this process, with clients in processes of a Ray of its own.
 
-    Ray is started on this machine, and ended. Each process takes whatever client is next; one that dies takes
-    down the answer of the client that it was at, and another is started in its place.
+    Ray is started on this machine, and ended. Each process takes whatever client is next. Where one dies,
+    another is started in its place, and the client that it was at is tried once more there.
 
     Args:
         make_job: the job, in whatever process a client is. It travels by pickle: a function of a module, or
@@ -45,8 +45,9 @@ def run(
     ray = _ray()
     from flwr.simulation import run_simulation
 
-    # Flower hands these on to Ray as they are: without max_restarts it would go on asking a dead process.
-    each: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1}
+    # Flower hands these on to Ray as they are. Without max_restarts it would go on asking a dead process, and
+    # without max_task_retries one that is being started again fails whoever it is asked for meanwhile.
+    each: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 1}
     results: list[T] = []
     with _started(ray, at_once):
         run_simulation(
